@@ -18,6 +18,7 @@ from hsm_dicom.cli.commands.check_config import EXAMPLE as CHECK_CONFIG_EXAMPLE
 from hsm_dicom.cli.commands.check_config import check_config
 from hsm_dicom.cli.commands.demo import EXAMPLE as DEMO_EXAMPLE
 from hsm_dicom.cli.commands.demo import demo
+from hsm_dicom.cli.commands.gateway import app as gateway_app
 from hsm_dicom.cli.commands.iscl import app as iscl_app
 from hsm_dicom.cli.commands.key import app as key_app
 from hsm_dicom.cli.commands.network import ECHO_EXAMPLE, LISTEN_EXAMPLE, STORE_EXAMPLE, echo, listen, store
@@ -62,6 +63,7 @@ app.command("purposes", epilog=PURPOSES_EXAMPLE, rich_help_panel=_OBJECTS)(purpo
 app.command("echo", epilog=ECHO_EXAMPLE, rich_help_panel=_NETWORK)(echo)
 app.command("store", epilog=STORE_EXAMPLE, rich_help_panel=_NETWORK)(store)
 app.command("listen", epilog=LISTEN_EXAMPLE, rich_help_panel=_NETWORK)(listen)
+app.add_typer(gateway_app, name="gateway", rich_help_panel=_NETWORK)
 app.add_typer(tls_app, name="tls", rich_help_panel=_NETWORK)
 app.add_typer(iscl_app, name="iscl", rich_help_panel=_NETWORK)
 app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)

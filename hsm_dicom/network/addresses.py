@@ -74,6 +74,17 @@ def open_listening_socket(address: Address) -> socket.socket:
     return listening
 
 
+def can_bind(host: str) -> bool:
+    """Return whether an interface of this machine has an address now. Raises nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
 def check_bound_socket(name: str, bound: socket.socket) -> None:
     """Raise `ListenError` unless a socket that this process was given is one that listens for TCP connections."""
     what = f"The socket '{name}' that systemd passed"

@@ -17,6 +17,8 @@
 | `acceptance`  | what a tested device can be used for in DICOM                                |
 | `groups`      | the state of an identity whose key is on several tokens                      |
 | `service`     | a listener that runs, and is reloaded                                        |
+| `replaced`    | devices that a reload has replaced, released when nothing uses them          |
+| `gateway`     | the gateway that runs: routes, listeners, targets, reloading, draining       |
 | `systemd`     | the service manager: notifications, watchdog, sockets that it passes         |
 | `validity_watch` | dates of certificates and CRLs, watched while it runs                        |
 | `readiness`   | whether its tokens answer, watched while it runs                             |

@@ -29,6 +29,7 @@ from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.opening import OpenedListener
 from hsm_dicom.node.readiness import Readiness
+from hsm_dicom.node.replaced import ReplacedResources
 from hsm_dicom.node.systemd.sockets import PassedSockets
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
@@ -51,22 +52,11 @@ class Service:
         listener's name is used instead of its address.
         """
         self._open_anew = open_anew
-        self._replaced = _ReplacedListeners()
+        self._replaced = ReplacedResources()
         self._opened = open_anew()
         try:
             settings = self._opened.settings
-            receiver = Receiver(settings.name, settings.storage, check) if settings.storage else None
-            ae = AE(settings.ae_title)
-            ae.add_supported_context(Verification)
-            self._acceptor = Acceptor(
-                settings.name,
-                ae,
-                self._peers,
-                receiver.handlers if receiver else (),
-                settings.limits,
-                receiver.start_storing if receiver else None,
-                settings.storage.sop_classes if settings.storage else None,
-            )
+            self._acceptor = make_acceptor(settings, self._peers, check)
             transport = self._opened.transport()
             self._listener = Listener(
                 settings.name,
@@ -127,7 +117,7 @@ class Service:
                 return False
             before, self._opened = self._opened, opened
             self._listener.transport = transport
-            self._replaced.close_later(before, self._listener.limits.handshake_seconds)
+            self._replaced.close_later(before, name, self._listener.limits.handshake_seconds)
             self._report_reload(True, f"{name}: certificates, trust and peers were reloaded.")
             self._watch.check(repeat=True)
             return True
@@ -167,28 +157,23 @@ class Service:
         emit(CertificatesReloaded(name=name, address=f"{host}:{port}", text=text, succeeded=succeeded))
 
 
-class _ReplacedListeners:
-    """What reloads have replaced, each released after the longest handshake that may still use it.
+def make_acceptor(
+    settings: ListenerSettings, peers: Callable[[], Sequence[Peer]], check: CheckFile | None = None
+) -> Acceptor:
+    """Return what serves the associations of a listener's own application entity.
 
-    Connections with ISCL keep their keys until they end; see `ISCLKeys.close`.
+    It accepts Verification, and Storage if the settings name a folder. `peers` is called for each association. `check`
+    checks the signatures of received files, if the settings require it.
     """
-
-    def __init__(self) -> None:
-        self._waiting: dict[threading.Timer, OpenedListener] = {}
-
-    def close_later(self, opened: OpenedListener, seconds: float) -> None:
-        """Release the devices of a listener after so many seconds, or when the service stops."""
-        self._waiting = {timer: one for timer, one in self._waiting.items() if timer.is_alive()}
-        timer = threading.Timer(seconds, opened.close)
-        timer.daemon = True  # a process that ends without closing the service does not wait for it
-        timer.name = f"replaced-{opened.settings.name}"
-        self._waiting[timer] = opened
-        timer.start()
-
-    def close(self) -> None:
-        """Release all devices now, and join the threads."""
-        for timer, opened in self._waiting.items():
-            timer.cancel()
-            timer.join()
-            opened.close()
-        self._waiting.clear()
+    receiver = Receiver(settings.name, settings.storage, check) if settings.storage else None
+    ae = AE(settings.ae_title)
+    ae.add_supported_context(Verification)
+    return Acceptor(
+        settings.name,
+        ae,
+        peers,
+        receiver.handlers if receiver else (),
+        settings.limits,
+        receiver.start_storing if receiver else None,
+        settings.storage.sop_classes if settings.storage else None,
+    )

@@ -12,7 +12,6 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.options import Config, Json, Pin, Verbose, listener_names, peer_names
 
 if TYPE_CHECKING:
-    from hsm_dicom.events import Event
     from hsm_dicom.network.store import FileOutcome
     from hsm_dicom.node.service import Service
     from hsm_dicom.node.systemd import ServiceManager
@@ -161,6 +160,7 @@ def listen(
 
     from hsm_dicom.cli.context import open_configuration, parse_pin_option
     from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.event_lines import make_event_printer
     from hsm_dicom.cli.runs.device_waits import device_waits
     from hsm_dicom.cli.runs.termination import SignalQueue
     from hsm_dicom.config import find_configuration
@@ -185,7 +185,7 @@ def listen(
     signals.collect(signal.SIGHUP)  # a reload that is asked for during the start follows it
     with (
         open_configuration(file),
-        subscribe(_make_event_printer(json)),
+        subscribe(make_event_printer(json)),
         Service(
             lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), check_signatures, sockets
         ) as service,
@@ -237,31 +237,6 @@ def _print_listening(service: Service) -> None:
             ("stores", str(settings.storage.folder) if settings.storage else "nothing; Verification only"),
         ]
     )
-
-
-def _make_event_printer(json: bool) -> Any:
-    """Return a subscriber that prints each event of the network, and which token of a key is used."""
-    import sys
-    from datetime import UTC, datetime
-
-    from hsm_dicom.cli.render import output
-    from hsm_dicom.events import as_json
-    from hsm_dicom.iscl import IsclFailed, IsclReady
-    from hsm_dicom.transport.events import NetworkEvent
-    from tokens.events import FailedOver, Restored
-
-    def print_event(event: Event) -> None:
-        if not isinstance(event, NetworkEvent | IsclReady | IsclFailed | FailedOver | Restored):
-            return
-        if isinstance(event, IsclFailed) and not event.authenticated:
-            return  # a failed handshake is printed as a network event
-        if json:
-            sys.stdout.write(as_json(event, datetime.now(UTC)) + "\n")
-        else:
-            sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {output.shown(event.describe())}\n")
-        sys.stdout.flush()
-
-    return print_event
 
 
 def format_connection(facts: ConnectionFacts) -> dict[str, Any]:
