@@ -21,6 +21,7 @@
 | `gateway`     | the gateway that runs: routes, listeners, targets, reloading, draining       |
 | `systemd`     | the service manager: notifications, watchdog, sockets that it passes         |
 | `validity_watch` | dates of certificates and CRLs, watched while it runs                        |
+| `clock`       | the system clock, watched while a gateway runs                               |
 | `readiness`   | whether its tokens answer, watched while it runs                             |
 """
 

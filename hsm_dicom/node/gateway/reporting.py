@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 from hsm_dicom.events import Event, subscribe, subscriptions
@@ -17,6 +16,7 @@ from hsm_dicom.gateway.status import ClockStatus, Condition, GatewayStatus, Rout
 from hsm_dicom.node.gateway.opening import OpenedGateway
 from hsm_dicom.node.gateway.token_counts import TokenCounts, list_tokens
 from hsm_dicom.node.gateway.validity import list_certificates
+from hsm_dicom.trust.clock import current_time
 from tokens.events import Subscription
 
 
@@ -24,7 +24,7 @@ class Reporter:
     """Makes the status of one gateway. Any thread may ask."""
 
     def __init__(self) -> None:
-        self.started = datetime.now(UTC)
+        self.started = current_time()
         self._counts = TokenCounts()
         self._limits = LimitWatch()
         self._conditions: tuple[Condition, ...] = ()
@@ -44,7 +44,7 @@ class Reporter:
         clock: ClockStatus | None,
     ) -> GatewayStatus:
         """Return the status now. `problem` is why a key cannot be used, or why the gateway does not serve."""
-        at = datetime.now(UTC)
+        at = current_time()
         status = GatewayStatus(
             version=version("hsm-dicom"),
             host=platform.node(),

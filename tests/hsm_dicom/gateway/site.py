@@ -120,7 +120,7 @@ listen = "{LOOPBACK}:{self.page}"
         certificate, key = self.hospital.files(self.hospital.peer("PACS"))
         folder = self._make_folder("pacs")
         tls = ["+tls", key, certificate, "+cf", self.hospital.ca_file]
-        with serving(self.pacs, ["storescp", *tls, "-aet", "PACS", "-od", folder, self.pacs], folder):
+        with serving(self.pacs, ["storescp", "--fork", *tls, "-aet", "PACS", "-od", folder, self.pacs], folder):
             yield folder
 
     @contextmanager
