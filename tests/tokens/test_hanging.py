@@ -162,6 +162,47 @@ sign(tokens.open_key(uris[0]))
     assert play(proxy, code, uri, proxy.module) == ["TokenTimeoutError", "True", kind]
 
 
+@pytest.mark.parametrize("hanging", [(1,), (0, 1)])
+def test_slots_that_hang_while_a_token_is_searched_for_hide_no_other(proxy: Proxy, hanging: tuple[int, ...]) -> None:
+    tokens = [new_token(f"searched-{place}-{len(hanging)}{hanging[0]}") for place in range(3)]
+    rules = [f"C_GetTokenInfo token={tokens[place].label} hang=1" for place in hanging]
+    code = f"""
+from tokens.pkcs11.search import look
+module = tokens.default_manager().tokens.module(Path(uris[3]))
+module.cryptoki.use_deadlines(None, CallDeadlines(session=0.5))
+rule(*{rules})
+for uri in uris[:3]:
+    timed(lambda: sign(tokens.open_key(uri)))
+time.sleep(0.5)
+print(module.is_fenced, *(failure.reason for failure in look(module).failures))
+rule()
+wait_for(lambda: not ending.has_late_calls())
+print(len(look(module).failures))
+for uri in uris[:3]:
+    sign(tokens.open_key(uri))
+"""
+    played = play(proxy, code, *(proxy.serving(token.generate("key")) for token in tokens), proxy.module)
+    outcomes = ["TokenTimeoutError" if place in hanging else "done" for place in range(3)]
+    assert played[0:6:2] == outcomes
+    assert played[6:] == [" ".join(["False", *["no answer"] * len(hanging)]), "0"]
+
+
+def test_a_module_all_of_whose_slots_hang_is_left_and_fenced(proxy: Proxy) -> None:
+    uris = [proxy.serving(new_token().generate("key")) for _ in range(3)]
+    code = """
+module = tokens.default_manager().tokens.module(Path(uris[3]))
+module.cryptoki.use_deadlines(None, CallDeadlines(session=0.5))
+rule("C_GetSlotInfo hang=1")
+said(lambda: tokens.open_key(uris[0]))
+wait_for(lambda: module.is_fenced)
+said(lambda: tokens.open_key(uris[1]))
+rule()
+wait_for(lambda: not ending.has_late_calls())
+sign(tokens.open_key(uris[0]))
+"""
+    assert play(proxy, code, *uris, proxy.module) == ["TokenTimeoutError", "ModuleFencedError"]
+
+
 def test_a_session_that_is_opened_late_is_closed(token: TestToken, proxy: Proxy) -> None:
     code = """
 key = tokens.open_key(uris[0], sessions=2)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
@@ -36,6 +37,7 @@ from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.module_interface import Module as Module
 from tokens.pkcs11.start_failures import likely_causes
 from tokens.process import forking
+from tokens.process.at_once import call_at_once
 from tokens.process.gate import Gate, GateBusyError
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ QUIET_TIMEOUT = 5.0
 EXIT_TIMEOUT = 0.5
 """Seconds to wait for calls in progress before the end of the process."""
 
+_CALLS_OF_A_SEARCH = ("C_GetTokenInfo", "C_GetSlotInfo")
+"""Calls that ask a slot for its token."""
 
 ONE_CALL_AT_A_TIME = ("p11-kit-client.so",)
 """Modules that serve only one call at a time.
@@ -255,21 +259,40 @@ class LoadedModule(Module):
 
     def _other_token_answers(self, slot: int) -> bool:
         """Return whether a token answers other than that in a slot. May take as long as a call."""
-        for other in self.cryptoki.slots_in_use() - {slot}:
-            # A session of its own: the others may be in use.
-            with contextlib.suppress(TokenError):
-                epoch = self.epoch
-                try:
-                    session = self.queries.open_session(other)
-                    try:
-                        self.queries.check_alive(session)
-                    finally:
-                        self.close_session(session, epoch)
-                except p11.PKCS11Error as error:
-                    if is_loss(error):
-                        continue
-                return True
-        return False
+        in_use = sorted(self.cryptoki.slots_in_use() - {slot})
+        if any(call_at_once(self._answers_in_session, in_use)):
+            return True
+        if not any(call.slot == slot and call.function in _CALLS_OF_A_SEARCH for call in self._fence.late):
+            return False
+        # A search has asked this slot. Perhaps no token is in use yet, so the other slots are asked the same.
+        others = [other for other in self.queries.slots() if other != slot and other not in in_use]
+        return any(call_at_once(self._reports_token, others))
+
+    def _answers_in_session(self, slot: int) -> bool:
+        """Return whether a token answers in a session of its own: the others may be in use."""
+        epoch = self.epoch
+
+        def ask() -> None:
+            session = self.queries.open_session(slot)
+            try:
+                self.queries.check_alive(session)
+            finally:
+                self.close_session(session, epoch)
+
+        try:
+            self.run(ask)
+        except p11.PKCS11Error as error:
+            return not is_loss(error)
+        except TokenError:
+            return False
+        return True
+
+    def _reports_token(self, slot: int) -> bool:
+        """Return whether an initialised token in a slot reports its properties."""
+        try:
+            return bool(self.queries.token(slot).flags & TokenFlag.TOKEN_INITIALIZED)
+        except (p11.PKCS11Error, TokenError):
+            return False
 
     def _run_alone(self, job: Callable[[], T]) -> T:
         try:

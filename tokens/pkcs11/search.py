@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections import Counter
@@ -12,9 +13,18 @@ from pathlib import Path
 from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import ModuleError, NoSuchTokenError, SeveralTokensError, TokenLostError, TokenTimeoutError
+from tokens.errors import (
+    ModuleError,
+    ModuleFencedError,
+    NoSuchTokenError,
+    Reason,
+    SeveralTokensError,
+    TokenLostError,
+    TokenTimeoutError,
+)
 from tokens.pkcs11.calls.faults import is_recoverable, name, translate_error
 from tokens.pkcs11.module import Module
+from tokens.process.at_once import call_at_once
 from tokens.uri import Pkcs11Uri
 
 _ABSENT = (
@@ -75,12 +85,12 @@ class SlotFailure:
     """A slot that fails to report its token."""
 
     slot_id: int
-    error: p11.PKCS11Error | TokenTimeoutError
+    error: p11.PKCS11Error | TokenTimeoutError | ModuleFencedError
 
     @property
     def reason(self) -> str:
         """The name of the CK_RV, or that there was no answer."""
-        return "no answer" if isinstance(self.error, TokenTimeoutError) else name(self.error)
+        return name(self.error) if isinstance(self.error, p11.PKCS11Error) else "no answer"
 
     @property
     def description(self) -> str:
@@ -123,37 +133,60 @@ def look(module: Module) -> Listing:
 
 
 def look_once(module: Module) -> Listing:
-    """Return the tokens after one attempt, with PKCS#11's own errors, for callers that reconnect themselves."""
-    module.ready()
-    tokens: list[TokenInfo] = []
-    failures: list[SlotFailure] = []
-    absent: list[SlotFailure] = []
+    """Return the tokens after one attempt, with PKCS#11's own errors, for callers that reconnect themselves.
 
-    def look_into_slots() -> None:
-        for slot in module.queries.slots():
-            silence = module.recall_silence(slot)
-            if silence is not None:
-                failures.append(SlotFailure(slot, silence))
-                continue
-            try:
-                tokens.append(_look_into(module, slot))
-            except _ABSENT as error:
-                absent.append(SlotFailure(slot, error))
-            except p11.PKCS11Error as error:
-                failures.append(SlotFailure(slot, error))
-            except TokenTimeoutError as error:
-                failures.append(SlotFailure(slot, error))
-                if module.is_isolated:
-                    # The process has ended with the call. Another one answers for the other slots.
-                    module.record_silence(slot, error)
-                    module.ready()
-
-    module.run(look_into_slots)
-    if failures and not tokens:
+    Each slot is asked in a job of its own, so that one which does not answer is left at its deadline, and hides no
+    other. The others are then asked at the same time: the search lasts two deadlines at the most.
+    """
+    epoch = None
+    while epoch != module.epoch:  # the slots may be others after a new initialisation
+        epoch = module.ready()
+        answers = _ask_slots(module)
+        if module.is_isolated:
+            break  # a slot that does not answer ends its process, and the epoch
+    found = [one for one in answers if isinstance(one, TokenInfo)]
+    failed = [one for one in answers if isinstance(one, SlotFailure)]
+    absent = [one for one in failed if isinstance(one.error, _ABSENT)]
+    failures = [one for one in failed if one not in absent]
+    if failures and not found:
         raise failures[0].error
-    serials = Counter(token.serial for token in tokens)
-    tokens = [replace(token, shares_serial=serials[token.serial] > 1) for token in tokens]
+    serials = Counter(token.serial for token in found)
+    tokens = [replace(token, shares_serial=serials[token.serial] > 1) for token in found]
     return Listing(tokens, failures, absent)
+
+
+def _ask_slots(module: Module) -> list[TokenInfo | SlotFailure]:
+    slots = module.queries.slots()
+    answers: list[TokenInfo | SlotFailure] = []
+    for place, slot in enumerate(slots, start=1):
+        answers.append(_ask(module, slot))
+        if not module.is_isolated and _was_left(answers[-1]):
+            answers += call_at_once(functools.partial(_ask, module), slots[place:])
+            break
+    return sorted(answers, key=lambda answer: slots.index(answer.slot_id))
+
+
+def _ask(module: Module, slot: int) -> TokenInfo | SlotFailure:
+    silence = module.recall_silence(slot)
+    if silence is not None:
+        return SlotFailure(slot, silence)
+    try:
+        return module.run(lambda: _look_into(module, slot))
+    except (p11.PKCS11Error, ModuleFencedError) as error:
+        return SlotFailure(slot, error)
+    except TokenTimeoutError as error:
+        if module.is_isolated:
+            # The process has ended with the call. Another one answers for the other slots.
+            module.record_silence(slot, error)
+            module.ready()
+        return SlotFailure(slot, error)
+
+
+def _was_left(answer: TokenInfo | SlotFailure) -> bool:
+    """Return whether a slot did not answer within its deadline; False if it was not asked for that reason."""
+    if not isinstance(answer, SlotFailure) or not isinstance(answer.error, TokenTimeoutError):
+        return False
+    return answer.error.facts is not None and answer.error.facts.reason is Reason.NO_ANSWER
 
 
 def find_again(module: Module, token: TokenInfo) -> TokenInfo:
@@ -229,7 +262,12 @@ def _find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listi
     silent = f" These could not be read: {silent}." if silent else ""
     absent = ", ".join(failure.description for failure in listing.absent)
     absent = f" No token is in {absent}." if absent else ""
-    raise NoSuchTokenError(f"No token in {module.path} matches {asked}. {there}.{silent}{absent}{_hint(module)}")
+    text = f"No token in {module.path} matches {asked}. {there}.{silent}{absent}{_hint(module)}"
+    for failure in listing.failures:
+        if isinstance(failure.error, TokenTimeoutError):  # it may be in this slot
+            error = failure.error
+            raise TokenTimeoutError(f"{error.message} {text}", remedy=error.remedy, facts=error.facts) from error
+    raise NoSuchTokenError(text)
 
 
 def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:
