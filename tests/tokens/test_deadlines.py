@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.softhsm import TestToken
+from tests.softhsm import TestToken, new_token
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens.deadlines import CallDeadlines
@@ -25,6 +25,10 @@ def test_a_slow_token_is_used_with_longer_deadlines_only(token: TestToken, proxy
     """
     uri = proxy.serving(token.generate("key"))
     proxy.rule(f"{function} takes=0.6 times=1")
+    if function == "C_GetTokenInfo":  # a search repeats it, and asks for every slot
+        named = new_token("slow")
+        uri = proxy.serving(named.generate("key"))
+        proxy.rule(f"{function} token={named.label} takes=2")
     assert scenes.play(code, uri, "longer", environment=proxy.environment()) == ["done"]
     late = "LoginTimeoutError" if function == "C_Login" else "TokenTimeoutError"
     assert scenes.play(code, uri, "default", environment=proxy.environment()) == [late]
