@@ -66,7 +66,7 @@ class Subscription:
 class _Deferral(threading.local):
     """The list or filter to which the events of this thread go first; see `defer_events` and `absorb_events`."""
 
-    deferred: list[Event] | None = None
+    deferred: list[tuple[Event, bool]] | None = None
     absorb: Callable[[Event], bool] | None = None
 
 
@@ -124,28 +124,35 @@ def defer_events() -> Iterator[None]:
         yield
     finally:
         events, deferral.deferred = deferral.deferred, None
-        for event in events:
-            emit(event)
+        for event, logged in events:
+            emit(event, logged=logged)
 
 
 @contextmanager
 def absorb_events(absorb: Callable[[Event], bool]) -> Iterator[None]:
-    """Offer the events of this thread to `absorb`, which returns whether it keeps one, until the block ends."""
+    """Offer the events of this thread to `absorb`, which returns whether it keeps one, until the block ends.
+
+    Blocks may be nested: what the inner one does not keep is offered to the outer one.
+    """
     deferral = _bus.deferral
-    before, deferral.absorb = deferral.absorb, absorb
+    before = deferral.absorb
+    deferral.absorb = absorb if before is None else lambda event: absorb(event) or before(event)
     try:
         yield
     finally:
         deferral.absorb = before
 
 
-def emit(event: Event) -> None:
-    """Deliver an event to every subscriber. Never raises: what a subscriber loses is counted and logged."""
+def emit(event: Event, *, logged: bool = True) -> None:
+    """Deliver an event to every subscriber. Never raises: what a subscriber loses is counted and logged.
+
+    With `logged` False it is not written to `logging`, because another event with its reason is.
+    """
     deferral = _bus.deferral
     if deferral.deferred is not None:
-        deferral.deferred.append(event)
+        deferral.deferred.append((event, logged))
         return
     if deferral.absorb is not None and deferral.absorb(event):
         return
-    for subscription in _bus.subscriptions:
+    for subscription in _bus.subscriptions[0 if logged else 1 :]:
         subscription.deliver(event)

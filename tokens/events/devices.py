@@ -114,13 +114,15 @@ class FailedOver(DeviceEvent):
     """A key group ceased to use a member. `reason` is the fault.
 
     `group` and `member` are the names of both. `state` is open if the member is used again as soon as a probe succeeds,
-    and excluded if it is not until the group is opened again. `serving` are the members that still work.
+    and excluded if it is not until the group is opened again. `serving` are the members that still work. If there is
+    none, `faults` are those of all members, and one line of the log reports the loss of the whole group.
     """
 
     group: str
     member: str
     state: str
     serving: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
     def log_level(self) -> int:
         """Return WARNING if another member works, ERROR if none does."""
@@ -128,6 +130,8 @@ class FailedOver(DeviceEvent):
 
     def describe(self) -> str:
         """Return the group, the member, which members still work, and the fault."""
+        if self.faults:
+            return f"{self.group}: none of its tokens works: {' '.join(self.faults)}"
         until = "until it is opened again" if self.state == "excluded" else "until a probe succeeds"
         serving = f"uses {', '.join(self.serving)} instead" if self.serving else "has no other token that works"
         return f"{self.group}: {self.member} is not used {until}, and the key {serving}: {self.reason}"

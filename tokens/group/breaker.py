@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from tokens.errors import Error
+
 PROBE_SECONDS = 5.0
 """Seconds between a fault and the next probe."""
 
@@ -43,11 +45,17 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """The last fault of a member: when it happened, in UTC, the class of the error, and its sentence."""
+    """The last fault of a member: when it happened, in UTC, the class of the error, its sentence and its remedy."""
 
     when: datetime
     kind: type[Exception]
-    text: str
+    message: str
+    remedy: str = ""
+
+    @property
+    def text(self) -> str:
+        """The sentence and the remedy."""
+        return f"{self.message} {self.remedy}".strip()
 
 
 class Breaker:
@@ -102,7 +110,8 @@ class Breaker:
         """
         if self.state is BreakerState.EXCLUDED or (generation != self.generation and not excludes):
             return False
-        self.fault = Fault(datetime.now(UTC), type(error), str(error))
+        message, remedy = (error.message, error.remedy) if isinstance(error, Error) else (str(error), None)
+        self.fault = Fault(datetime.now(UTC), type(error), message, remedy or "")
         now, worked = self._clock(), self.state is BreakerState.CLOSED
         # At once after a time in which it worked: only its session may be lost. A member that fails often waits.
         self._due = now if worked and now - self._since > self._probe_seconds else now + self._probe_seconds

@@ -29,6 +29,7 @@ from tokens.errors import (
 from tokens.group.breaker import BreakerState, Fault
 from tokens.group.member import Member, is_fault
 from tokens.group.pool import MemberPool
+from tokens.group.reporting import hold_failed_attempts
 from tokens.keys import CiphertextRejectedError, DeviceKey, MayHang
 from tokens.mechanisms import Candidate
 from tokens.policy import Finding, KeyAttributes
@@ -181,27 +182,29 @@ class KeyGroup:
         An error that may be about the request counts against a member only if another member carries the request out.
         """
         failures: list[tuple[Member, int, TokenError]] = []
-        for member in self._pool.in_order(self._members):
-            generation = self._pool.begin(member)
-            try:
-                key = self._pool.open_member(member)
-                self._used.member = member
-                with without_reconnecting(self._has_another(member, failures)):
-                    result = operation(key.device)
-            except (CiphertextRejectedError, KeyPolicyError):
-                raise
-            except TokenError as error:
-                failures.append((member, generation, error))
-                if is_fault(error):
-                    self._pool.record_fault(member, error, generation)
-            else:
-                self._pool.record_success(member, generation)
-                for other, began, failure in failures:
-                    if not is_fault(failure) and not isinstance(failure, MechanismNotOfferedError):
-                        self._pool.record_fault(other, failure, began)
-                return result
-            finally:
-                self._pool.end(member)
+        with self._pool.report_faults() as record_fault:
+            for member in self._pool.in_order(self._members):
+                generation = self._pool.begin(member)
+                try:
+                    with hold_failed_attempts(_is_logged):
+                        key = self._pool.open_member(member)
+                        self._used.member = member
+                        with without_reconnecting(self._has_another(member, failures)):
+                            result = operation(key.device)
+                except (CiphertextRejectedError, KeyPolicyError):
+                    raise
+                except TokenError as error:
+                    failures.append((member, generation, error))
+                    if is_fault(error):
+                        record_fault(member, error, generation)
+                else:
+                    self._pool.record_success(member, generation)
+                    for other, began, failure in failures:
+                        if not is_fault(failure) and not isinstance(failure, MechanismNotOfferedError):
+                            record_fault(other, failure, began)
+                    return result
+                finally:
+                    self._pool.end(member)
         raise self.make_error([(member, error) for member, _, error in failures])
 
     def _has_another(self, member: Member, failures: Sequence[tuple[Member, int, TokenError]]) -> bool:
@@ -212,6 +215,11 @@ class KeyGroup:
     def make_error(self, failures: Sequence[tuple[Member, TokenError]]) -> TokenError:
         """Return the error for an operation that no member carried out."""
         return make_group_error(self._pool.name, failures, self._members)
+
+
+def _is_logged(failure: BaseException | None) -> bool:
+    """Return whether the attempts of a member are logged: not if the group reports a fault of the member instead."""
+    return not isinstance(failure, TokenError) or not is_fault(failure)
 
 
 def _report(members: Sequence[Member]) -> tuple[MemberReport, ...]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 
 from tokens.errors import MemberTwiceError, TokenError, TokenLostError, sentence_case
-from tokens.events import Event, FailedOver, KeyUse, OperationOutcome, Reconnection, Restored, emit
+from tokens.events import FailedOver, OperationOutcome, Restored, emit
 from tokens.events.bus import absorb_events
 from tokens.group.breaker import PROBE_SECONDS
 from tokens.group.member import Member, MemberAccess, is_excluding
 from tokens.group.probe import probe_key
+from tokens.group.reporting import is_failed_attempt
 from tokens.keys import PrivateKey
 from tokens.pins.companions import form_companions
 from tokens.pkcs11.login.flags import device_name
@@ -66,6 +68,7 @@ class MemberPool:
         self._prober: threading.Thread | None = None
         self._probing = LockAcrossForks()
         self._closed = False
+        self._loss_is_logged = False
         register(self)
 
     # -- forks ------------------------------------------------------------------------------------------------
@@ -105,8 +108,7 @@ class MemberPool:
             for member, failure in failures:
                 breaker = member.breaker
                 breaker.record_fault(failure, breaker.generation, excludes=is_excluding(failure))
-        for member, failure in failures:
-            self._report_fault(member, failure)
+        self._report(failures)
         if len(failures) < len(self.members):
             self._start_prober()
 
@@ -188,6 +190,7 @@ class MemberPool:
         with self._lock:
             seconds = member.breaker.record_success(generation)
         if seconds is not None:
+            self._loss_is_logged = False
             serial, label = member.identify()
             emit(
                 Restored(token_serial=serial, token_label=label, group=self.name, member=member.name, duration=seconds)
@@ -195,27 +198,49 @@ class MemberPool:
 
     def record_fault(self, member: Member, error: TokenError, generation: int) -> None:
         """Record that a member failed in an operation that began in this generation, and have it probed later."""
-        excludes = is_excluding(error)
-        with self._lock:
-            changed = member.breaker.record_fault(error, generation, excludes=excludes) and not self._closed
-        if changed:
-            self._report_fault(member, error)
-        self._start_prober()
+        with self.report_faults() as record_fault:
+            record_fault(member, error, generation)
 
-    def _report_fault(self, member: Member, error: TokenError) -> None:
-        serial, label = member.identify()
-        emit(
-            FailedOver(
+    @contextmanager
+    def report_faults(self) -> Iterator[Callable[[Member, TokenError, int], None]]:
+        """Yield a function that records faults as `record_fault` does. They are reported together, when the block ends.
+
+        So an operation that every member fails reports the loss of the group, and not first that another one is used.
+        """
+        failures: list[tuple[Member, TokenError]] = []
+
+        def record(member: Member, error: TokenError, generation: int) -> None:
+            excludes = is_excluding(error)
+            with self._lock:
+                if member.breaker.record_fault(error, generation, excludes=excludes) and not self._closed:
+                    failures.append((member, error))
+            self._start_prober()
+
+        try:
+            yield record
+        finally:
+            self._report(failures)
+
+    def _report(self, failures: Sequence[tuple[Member, TokenError]]) -> None:
+        """Emit an event for each member that failed. The loss of the last one is logged once, with all faults."""
+        serving = tuple(one.name for one in self.members if one.is_working)
+        faults = [(one.name, one.breaker.fault) for one in self.members]
+        texts = () if serving else tuple(f"{name}: {fault.text}" for name, fault in faults if fault is not None)
+        for member, error in failures:
+            serial, label = member.identify()
+            event = FailedOver(
                 token_serial=serial,
                 token_label=label,
                 group=self.name,
                 member=member.name,
                 state=member.state.value,
-                serving=tuple(one.name for one in self.members if one.is_working),
+                serving=serving,
+                faults=texts,
                 outcome=OperationOutcome.REFUSED if member.is_excluded else OperationOutcome.FAILED,
                 reason=str(error),
             )
-        )
+            emit(event, logged=bool(serving) or not self._loss_is_logged)
+            self._loss_is_logged = not serving
 
     # -- probes -----------------------------------------------------------------------------------------------
 
@@ -243,7 +268,7 @@ class MemberPool:
 
     def _probe(self, member: Member, generation: int) -> None:
         try:
-            with absorb_events(_is_failed_attempt):
+            with absorb_events(is_failed_attempt):
                 probe_key(self.open_member(member))
         except TokenError as error:
             self.record_fault(member, error, generation)
@@ -306,8 +331,3 @@ def _is_same(one: TokenInfo, other: TokenInfo) -> bool:
 def _is_probed(member: Member) -> bool:
     """Return whether a member is probed in the background: not if a person would be asked for its PIN."""
     return member.key is not None or member.access.pin is None or not member.access.pin.attended
-
-
-def _is_failed_attempt(event: Event) -> bool:
-    """Return whether an event is a probe that failed: the group reports a member that does not work once."""
-    return isinstance(event, KeyUse | Reconnection) and event.outcome is not OperationOutcome.SUCCEEDED

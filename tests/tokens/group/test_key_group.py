@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import threading
 from collections import Counter
@@ -192,6 +194,45 @@ def test_without_a_token_that_works_the_others_are_tried_and_one_sentence_names_
         second.import_key("node", copies.key)  # no probe is due yet
         assert sign(key) == second.serial
         assert states(key) == ["open", "closed"]
+
+
+def test_the_loss_of_every_token_is_logged_once(copies: Copies, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = copies.tokens
+    heard: list[DeviceEvent] = []
+    caplog.set_level(logging.WARNING)
+    with (
+        open_key_group(copies.uris, name="node", clock=Clock(), background=False) as key,
+        subscribe(heard.append, DeviceEvent),
+    ):
+        for _ in range(2):
+            for token, uri in zip(copies.tokens, copies.uris, strict=True):
+                remove_key(token, uri)
+            caplog.clear()
+            heard.clear()
+            for _ in range(2):
+                with pytest.raises(NoSuchKeyError):
+                    sign(key)
+            (line,) = caplog.records
+            assert line.levelno == logging.ERROR
+            assert line.getMessage().startswith(f"node: none of its tokens works: {first.label}: ")
+            assert f" {second.label}: " in line.getMessage()
+            lost = [(event.member, event.serving) for event in heard if isinstance(event, FailedOver)]
+            assert lost == [(first.label, ()), (second.label, ())]
+            assert sum(isinstance(event, KeyUse) for event in heard) >= 2  # delivered, but not logged
+            for token in copies.tokens:
+                token.import_key("node", copies.key)
+            assert sign(key) == first.serial
+            key.device._pool.probe_all()
+            assert states(key) == ["closed", "closed"]
+
+
+def test_a_group_that_does_not_open_is_logged_once(softhsm: object, caplog: pytest.LogCaptureFixture) -> None:
+    uris = [str(dataclasses.replace(new_token().uri(), object="none")) for _ in range(2)]
+    caplog.set_level(logging.WARNING)
+    with pytest.raises(NoSuchKeyError, match="None of the tokens of node works"):
+        open_key_group(uris, name="node", background=False)
+    (line,) = caplog.records
+    assert line.getMessage().startswith("node: none of its tokens works: ")
 
 
 def test_a_wrong_signature_is_not_returned_and_its_token_is_left(copies: Copies) -> None:
