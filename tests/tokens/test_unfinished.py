@@ -100,6 +100,42 @@ def test_a_refusal_in_time_leaves_no_record(token: TestToken, proxy: Proxy, stat
     assert list(state_folder.glob("unfinished-*")) == []
 
 
+@pytest.mark.parametrize("answer", ["0x30", "0x06", "0x80000001"])
+def test_a_key_pair_that_was_made_in_spite_of_an_error_is_reported(
+    token: TestToken, proxy: Proxy, state_folder: Path, answer: str
+) -> None:
+    code = f"""
+    with tokens.open_token(uris[0]) as connection:
+        connection.connect()
+        rule("C_GenerateKeyPair rv={answer} after=1")
+        try:
+            generate(connection)
+        except TokenError as error:
+            print(type(error).__name__, "but it is there now" in error.message)
+        rule()
+        [one] = review_unfinished(connection, read_keys(connection))
+        print("and answered CKR_" in one.text, "It is there now." in one.text, review(connection))
+    """
+    assert play(proxy, code, proxy.serving(token.uri())) == ["CeremonyError True", "True True []"]
+    assert list(state_folder.glob("unfinished-*")) == []
+
+
+def test_a_key_pair_that_cannot_be_looked_for_after_an_error_is_looked_for_later(
+    token: TestToken, proxy: Proxy, state_folder: Path
+) -> None:
+    code = """
+    with tokens.open_token(uris[0]) as connection:
+        connection.connect()
+        rule("C_GenerateKeyPair rv=0x32 after=1", "C_FindObjectsInit rv=0x32 skip=2")
+        said(lambda: generate(connection))
+        rule()
+        [one] = review_unfinished(connection, read_keys(connection))
+        print("CKR_DEVICE_REMOVED. It is there now." in one.text, review(connection))
+    """
+    assert play(proxy, code, proxy.serving(token.uri())) == ["TokenLostError", "True []"]
+    assert list(state_folder.glob("unfinished-*")) == []
+
+
 LEAVE = """
     with tokens.open_token(uris[0], deadlines=QUICK, isolation="{isolation}") as connection:
         connection.connect()

@@ -17,7 +17,7 @@ from typing import Any
 from pkcs11 import Attribute
 from pkcs11 import exceptions as p11
 
-from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError
+from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError, sentence_case
 from tokens.events import OperationOutcome
 from tokens.events.reporting import report_ceremony_step
 from tokens.pins.refusals import RefusalMemory
@@ -67,8 +67,9 @@ def generate_key(
 ) -> KeyEntry:
     """Generate a key pair inside the token, which the private key never leaves.
 
-    `key_id` (CKA_ID) is random by default. Raises `CeremonyError` if the label or id is in use, and
-    `CeremonyTimeoutError` if the token does not answer: the key pair may still appear, which `review_unfinished` finds.
+    `key_id` (CKA_ID) is random by default. Raises `CeremonyError` if the label or id is in use, or if the token
+    answered an error and made the key pair all the same; and `CeremonyTimeoutError` if the token does not answer: the
+    key pair may still appear. `review_unfinished` finds both.
     """
     if usage is Usage.DECRYPT and not kind.is_rsa:
         raise CeremonyError(
@@ -105,7 +106,17 @@ def generate_key(
             private[Attribute.ALWAYS_AUTHENTICATE] = True
         public = {**name, Attribute.VERIFY: not decrypts, Attribute.ENCRYPT: decrypts, Attribute.WRAP: decrypts}
         queries = connection.module.queries
-        connection.module.run(lambda: attempt.run(lambda: generate_pair(queries, session, kind, public, private)))
+        try:
+            connection.module.run(lambda: attempt.run(lambda: generate_pair(queries, session, kind, public, private)))
+        except p11.PKCS11Error as error:
+            wanted = {int(Attribute.ID): key_id}
+            if not attempt.keep_if_made(fault_name(error), lambda: bool(queries.find_objects(session, wanted))):
+                raise
+            raise CeremonyError(
+                f"{sentence_case(connection.token.description)} answered {fault_name(error)} when it was asked to "
+                f"generate {begun.name}, but it is there now.",
+                remedy="Delete it, and generate another when the token works.",
+            ) from error
     return _entry(connection, KeyName(label, key_id))
 
 

@@ -1,8 +1,8 @@
 """Steps of a ceremony whose answer has not come: a key pair, or an initialised token, that may still appear.
 
 A step is recorded in the state folder before the token is asked, and the record is removed when the token has answered
-in time. A record that stays, after a deadline, a signal or a crash, is reported when somebody next looks at the token:
-the key pair is there, or it is not. The records hold no secret.
+in time. A record stays after a deadline, a signal, a crash, or an error after which the key pair is there all the same.
+It is reported when somebody next looks at the token: the key pair is there, or it is not. The records hold no secret.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import TracebackType
 from typing import Self, TypeVar
+
+from pkcs11 import exceptions as p11
 
 from tokens.errors import (
     CeremonyTimeoutError,
@@ -24,6 +26,7 @@ from tokens.errors import (
     PinSourceError,
     Reason,
     TokenBusyError,
+    TokenError,
     TokenLostError,
     TokenTimeoutError,
 )
@@ -51,7 +54,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class UnfinishedStep:
-    """A step that was begun: of which token, the label and id (CKA_ID) of what it makes, and when, in UTC."""
+    """A step that was begun: of which token, the label and id (CKA_ID) of what it makes, and when, in UTC.
+
+    `answer` is the CK_RV of an error that the token answered in time; empty if it did not answer.
+    """
 
     step: Step
     serial: str
@@ -59,6 +65,7 @@ class UnfinishedStep:
     label: str
     id: bytes = b""
     when: datetime
+    answer: str = ""
 
     @property
     def name(self) -> str:
@@ -89,7 +96,8 @@ class Review:
     def text(self) -> str:
         """The result as a sentence."""
         did = "generate" if self.step.step is Step.GENERATE else "initialise"
-        asked = f"The device was asked to {did} {self.step.name} on {self.step.date}, and did not answer in time."
+        answer = f"answered {self.step.answer}" if self.step.answer else "did not answer in time"
+        asked = f"The device was asked to {did} {self.step.name} on {self.step.date}, and {answer}."
         if self.found:
             return f"{asked} It is there now."
         missing = "It is not there, but may still appear." if self.step.is_expected else "It did not appear."
@@ -111,6 +119,7 @@ class UnfinishedSteps:
             "label": step.label,
             "id": step.id.hex(),
             "when": step.when.isoformat(),
+            **({"answer": step.answer} if step.answer else {}),
         }
         try:
             with self._folder.lock("unfinished"):  # makes the folder, and checks that nobody else can write to it
@@ -179,7 +188,7 @@ class Attempt:
         self._records, self._step, self._token = records, step, token
         self._changing = threading.Lock()
         self._outcome: OperationOutcome | None = None
-        self._is_begun = self._is_left = False
+        self._is_begun = self._is_left = self._is_kept = False
 
     def run(self, call: Callable[[], T], failure: Callable[[T], str] = lambda _: "") -> T:
         """Make the call, and report its result if the caller has left meanwhile.
@@ -200,6 +209,20 @@ class Attempt:
         self._end(failure(result))
         return result
 
+    def keep_if_made(self, answer: str, is_there: Callable[[], bool]) -> bool:
+        """Return whether what the step makes is there although the token answered with an error, a CK_RV.
+
+        The record is kept in that case, and if the token cannot be asked.
+        """
+        try:
+            found = is_there()
+        except (p11.PKCS11Error, TokenError):
+            found = None
+        if found is not False:
+            self._is_kept = True
+            self._records.record(replace(self._step, answer=answer))
+        return bool(found)
+
     def __enter__(self) -> Self:
         self._records.record(self._step)
         return self
@@ -211,7 +234,7 @@ class Attempt:
             self._is_left = self._is_begun and self._outcome is None
         is_interrupted = isinstance(error, TokenLostError) or not isinstance(error, Exception)
         is_made = self._outcome is OperationOutcome.SUCCEEDED and is_interrupted
-        if error is None or not (self._is_left or is_made):
+        if error is None or not (self._is_left or is_made or self._is_kept):
             self._records.remove(self._step)
         elif self._is_left and isinstance(error, TokenTimeoutError):
             raise CeremonyTimeoutError(
@@ -260,4 +283,5 @@ def _parse(text: str) -> UnfinishedStep:
         label=content["label"],
         id=bytes.fromhex(content["id"]),
         when=datetime.fromisoformat(content["when"]),
+        answer=content.get("answer", ""),
     )
