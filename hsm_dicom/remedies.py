@@ -6,9 +6,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from tokens.errors import Error, Facts, Reason, TokenError
+from tokens.errors import Error, Facts, Reason, TokenError, UriError
+from tokens.uri import Pkcs11Uri
+
+_configured: dict[Pkcs11Uri, str] = {}
+
+
+def name_tokens(words: Mapping[Pkcs11Uri, str]) -> None:
+    """Use these words in the commands of remedies, instead of the URIs of the same tokens.
+
+    A configuration gives them when it is read: the NAME of each token, and the option that selects the file.
+    """
+    _configured.update(words)
+
+
+def _word(uri: str) -> str:
+    """Return how a command names the device: as the configuration does, or by its URI."""
+    try:
+        device = Pkcs11Uri.parse(uri)
+    except UriError:  # a card's
+        return f"'{uri}'"
+    words = {word for known, word in _configured.items() if _is_same(known, device)}
+    return words.pop() if len(words) == 1 else f"'{uri}'"
+
+
+def _is_same(known: Pkcs11Uri, device: Pkcs11Uri) -> bool:
+    """Return whether a configured token is this device."""
+    pairs = ((known.token, device.token), (known.serial, device.serial))
+    if not all(wanted is None or wanted == found for wanted, found in pairs):
+        return False
+    one, other = known.module_path, device.module_path
+    return one is None or other is None or one.resolve() == other.resolve()
 
 
 def remedy_of(error: Error) -> str | None:
@@ -26,13 +56,13 @@ def _is_so(facts: Facts) -> bool:
 def _by_hand(facts: Facts) -> str:
     """Return the command to present a PIN by hand."""
     command = "card check" if facts.uri.startswith("card:") else "token login"
-    return f"hsm-dicom {command} '{facts.uri}' --pin {facts.pin_source}"
+    return f"hsm-dicom {command} {_word(facts.uri)} --pin {facts.pin_source}"
 
 
 def _unlock(facts: Facts) -> str | None:
     if _is_so(facts) or facts.uri.startswith("card:"):
         return None
-    return f"The security officer must set a new one: hsm-dicom token set-pin '{facts.uri}'"
+    return f"The security officer must set a new one: hsm-dicom token set-pin {_word(facts.uri)}"
 
 
 def _last_retry(facts: Facts) -> str | None:
@@ -61,7 +91,7 @@ def _unanswered(facts: Facts) -> str:
 
 
 def _clear(facts: Facts) -> str:
-    return f"hsm-dicom token clear-rejected-pin '{facts.reference}'"
+    return f"hsm-dicom token clear-rejected-pin {_word(facts.reference)}"
 
 
 def _wait_longer(facts: Facts) -> str:
@@ -88,8 +118,8 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
     Reason.KEY_NOT_FOR_DECRYPTION: lambda _: "Use a key that was generated with --usage decrypt.",
     Reason.KEY_NOT_FOR_SIGNING: lambda _: "Use a key that was generated with --usage sign or tls.",
     Reason.KEY_PAIR_UNANSWERED: lambda facts: (
-        f"Look whether it is there before you generate another: hsm-dicom key list '{facts.uri}'. If the token is only "
-        "slow, allow it more time: generate = SECONDS under [tokens.NAME.deadlines]"
+        f"Look whether it is there before you generate another: hsm-dicom key list {_word(facts.uri)}. If the token is "
+        "only slow, allow it more time: generate = SECONDS under [tokens.NAME.deadlines]"
     ),
     Reason.KEY_REFUSED: lambda facts: (
         "Generate a key inside the token (hsm-dicom key generate), or allow this one explicitly in its identity: "
@@ -106,10 +136,12 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
     Reason.NO_FREE_SESSION: lambda _: "Lower sessions in the token's table of the configuration.",
     Reason.NO_TERMINAL: lambda facts: f"Use another source, such as {facts.setting or '--pin'} file:PATH.",
     Reason.PIN_COUNTER_LOW: _counter_low,
-    Reason.PIN_EXPIRED: lambda facts: None if _is_so(facts) else f"Change it: hsm-dicom token change-pin '{facts.uri}'",
+    Reason.PIN_EXPIRED: lambda facts: (
+        None if _is_so(facts) else f"Change it: hsm-dicom token change-pin {_word(facts.uri)}"
+    ),
     Reason.PIN_LAST_RETRY: _last_retry,
     Reason.PIN_LOCKED: _unlock,
-    Reason.PIN_NOT_SET: lambda facts: f"The security officer must set it: hsm-dicom token set-pin '{facts.uri}'",
+    Reason.PIN_NOT_SET: lambda facts: f"The security officer must set it: hsm-dicom token set-pin {_word(facts.uri)}",
     Reason.PIN_REFUSED_BY_COMPANION: lambda facts: (
         "Correct the PIN in its source, or give each token a pin = of its own; then start again, or send SIGHUP to a "
         "listener."

@@ -39,7 +39,16 @@ def open_plan(file: Path | None) -> Iterator[NodePlan]:
 def get_token_access(
     configuration: Configuration, token: str, *, pin: str | None, module: Path | None, last_try: bool = False
 ) -> TokenAccess:
-    """Return access to the token with a NAME or a URI. Its PIN is prompted for if it has no other source."""
+    """Return access to the token with a NAME or a URI. Its PIN is prompted for if it has no other source.
+
+    Raises `NotOnTokenError` for the name of an identity whose key is on several tokens.
+    """
+    section = configuration.identities.get(token)
+    if section is not None and section.tokens is not None and token not in configuration.tokens:
+        raise NotOnTokenError(
+            f"'{token}' is an identity whose key is on several tokens, and this command is for one token.",
+            remedy=f"Name one of them: {' or '.join(section.tokens)}.",
+        )
     access = find_token_access(configuration, token, pin=parse_pin_option(pin), module=module, last_try=last_try)
     return replace(access, pin=access.pin or choose_pin_prompt())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from hsm_dicom.config.loading import LOCAL, Reading, find_configuration, read_configuration
 from hsm_dicom.config.sections import Configuration
 from hsm_dicom.events import ConfigurationRead, EventFile, emit
+from hsm_dicom.remedies import name_tokens
 
 
 @contextmanager
@@ -30,8 +32,15 @@ def open_reading(file: Path | None = None) -> Iterator[Reading]:
         return
     reading = read_configuration(found)
     configuration = reading.require_sound()
+    use_token_names(configuration, file)
     with ExitStack() as stack:
         if configuration.events.file is not None:
             stack.enter_context(EventFile(configuration.events.file).record())
         emit(ConfigurationRead(path=str(found), sha256=reading.sha256, problems=len(reading.problems)))
         yield reading
+
+
+def use_token_names(configuration: Configuration, file: Path | None) -> None:
+    """Name the tokens in remedies as the configuration does, with the option that selects a file which was named."""
+    option = "" if file in (None, find_configuration()) else f" --config {shlex.quote(str(file.absolute()))}"
+    name_tokens({one.uri: f"{shlex.quote(name)}{option}" for name, one in configuration.tokens.items()})

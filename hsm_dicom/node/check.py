@@ -11,6 +11,7 @@ all where its source is already known to be unusable.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from hsm_dicom.config.devices import TokenAccess
 from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import read_configuration
+from hsm_dicom.config.opening import use_token_names
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import RouteSettings
@@ -37,6 +39,7 @@ from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, Sec
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import review_trust
+from tokens.errors import KeyMismatchError
 from tokens.group import KeyGroup
 from tokens.group.vendors import find_vendor_group
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
@@ -111,6 +114,7 @@ def check_configuration(
     `progress` is called with the name of each step.
     """
     reading = read_configuration(file)
+    use_token_names(reading.configuration, file)
     plan = compile_plan(reading)
     with contextlib.ExitStack() as logins:
         problems = ProblemCollector(reading, plan.problems)
@@ -243,7 +247,11 @@ class _Check:
         ]
         for member in groups[0].all_members if groups else ():
             if member.fault is not None:
-                self.problems.add(place, f"Token '{member.name}' is not used: {member.fault.text}", "")
+                remedy = member.fault.remedy or f"Test it: hsm-dicom token check {shlex.quote(member.name)}"
+                if issubclass(member.fault.kind, KeyMismatchError):
+                    table = f"[identities.{place[1]}]"
+                    remedy = f"Put a copy of the key on it, or take '{member.name}' out of tokens of {table}."
+                self.problems.add(place, f"Token '{member.name}' is not used: {member.fault.message}", remedy)
         public = [key.public_key() for key in keys]
         if any(one in public[:number] for number, one in enumerate(public)):
             what = "The tokens hold copies of one key, and siblings = true is for a key of its own on each."

@@ -16,7 +16,8 @@ from pydicom.data import get_testdata_file
 
 import hsm_dicom
 import tokens
-from hsm_dicom.config import Configuration, ConfigurationError, load_configuration
+from hsm_dicom.config import Configuration, ConfigurationError, find_token_access, load_configuration
+from hsm_dicom.config.opening import open_configuration
 from hsm_dicom.identity import load_identity
 from hsm_dicom.identity.errors import NoTokenCertificateError
 from hsm_dicom.node.check import ConfigurationReport, check_configuration
@@ -26,10 +27,12 @@ from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import Authority
 from tests.softhsm import MODULE, new_token
 from tests.tokens.group.conftest import Copies, new_copies
-from tokens.errors import KeyMismatchError, NoSuchKeyError, PinSourceError
+from tokens.errors import KeyMismatchError, NoSuchKeyError, PinNotPresentedError, PinSourceError
 from tokens.events import FailedOver, KeyUse, subscribe
 from tokens.group import KeyGroup
 from tokens.keys import TokenRSAPrivateKey
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import Pin
 from tokens.pkcs11.ceremony import delete_key
 
 
@@ -182,16 +185,15 @@ def test_check_config_reports_the_token_with_another_key(place: Place) -> None:
     assert error.key == "identities.node.tokens"
     assert error.text.startswith("Token 'hsm-b' is not used: Key 'node'")
     assert "is another key than that on hsm-a: their public keys differ" in error.text
+    assert error.remedy == "Put a copy of the key on it, or take 'hsm-b' out of tokens of [identities.node]."
 
 
 def test_check_config_reports_a_token_under_two_names(place: Place) -> None:
     first = place.copies.tokens[0]
     report = check(place, NODE, Copies((first, first), place.copies.key, ()))
     (error,) = [problem for problem in report.problems if problem.severity == "error"]
-    assert (
-        f"Token '{first.label}' (serial {first.serial}) is in node already, as hsm-a. Name each token once."
-        in error.text
-    )
+    assert f"Token '{first.label}' (serial {first.serial}) is in node already, as hsm-a." in error.text
+    assert error.remedy == "Name each token once."
 
 
 def test_check_config_names_the_token_that_refuses_its_pin_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +207,25 @@ def test_check_config_names_the_token_that_refuses_its_pin_once(place: Place, mo
     assert errors == ["tokens.hsm-b.pin"]
     assert report.tokens == ("hsm-a",)
     assert [one.name for one in report.identities] == ["node"]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["--config", "found"])
+def test_remedies_name_a_token_as_the_configuration_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    copies = new_copies(None, None)
+    memory = RefusalMemory(place.folder / "state")
+    for token in copies.tokens:
+        with memory.present(token.serial, "user", Pin(b"0000"), retries=3) as presentation:
+            presentation.begin()
+    file = place.write(f'[state]\nfolder = "{place.folder}/state"\n{NODE}', copies)
+    monkeypatch.setenv("HSM_DICOM_CONFIG", "other.toml" if named else str(file))
+    monkeypatch.setenv(copies.tokens[0].pin.removeprefix("env:"), "0000")
+    with open_configuration(file) as configuration, pytest.raises(PinNotPresentedError) as failed:
+        with find_token_access(configuration, "hsm-a").open() as connection:
+            connection.connect()
+    option = f" --config {file}" if named else ""
+    assert f"present it by hand: hsm-dicom token login hsm-a{option} --pin prompt" in str(failed.value)
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,10 @@ def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
     """Print the tested operations of a key, each with its mechanism, or with the reason why it does not work."""
     rows = output.Table("", "operation", f"how the {device} is asked", "needed for")
     for tried in operations:
-        how = Text(tried.mechanism) if tried.works else Text(output.shown(tried.problem), output.UNSURE)
+        how = tried.mechanism if tried.works else "does not work:"
         rows.add_row(Text(*output.mark(tried.works)), tried.operation, how, describe_use(tried))
+        if not tried.works:
+            rows.add_note(tried.problem, output.UNSURE)
     rows.print()
 
 

@@ -122,16 +122,21 @@ class Table:
         """Create a table with these columns; the cells of those in `right` are aligned to the right."""
         self._right = [column in set(right) for column in columns]
         self._rows: list[list[Text]] = [[Text(column, "bold") for column in columns]]
+        self._notes: dict[int, tuple[str, str]] = {}
 
     def add_row(self, *cells: Text | str) -> None:
         """Add a row with a cell for each column."""
         self._rows.append([cell if isinstance(cell, Text) else Text(shown(cell)) for cell in cells])
 
+    def add_note(self, text: str, style: str = "") -> None:
+        """Add a paragraph under the last row, which does not widen the columns."""
+        self._notes[len(self._rows) - 1] = text, style
+
     def print(self, indent: int = 0) -> None:
         """Print the table on standard output."""
         out = console()
         widths = self._widths(out.width - indent - 2 * (len(self._right) - 1))
-        for row in self._rows:
+        for place, row in enumerate(self._rows):
             cells = [list(_wrap(cell, width)) for cell, width in zip(row, widths, strict=True)]
             for number in range(max(len(lines) for lines in cells)):
                 line = Text(" " * indent)
@@ -142,6 +147,8 @@ class Table:
                     line = Text.assemble(line, space if right else "", piece, "" if right else space, "  ")
                 line.rstrip()
                 out.print(line, soft_wrap=True)
+            if place in self._notes:
+                say(self._notes[place], indent=indent + widths[0] + 2)
 
     def _widths(self, room: int) -> list[int]:
         """Return the widths of the columns: their longest cells, narrowed to fit, but not below their longest word."""

@@ -108,6 +108,14 @@ def test_columns_of_the_environment_do_not_wrap_what_is_redirected(token: TestTo
     assert max(map(len, narrow)) > 60
 
 
+def test_a_reason_does_not_widen_the_columns_of_a_table_in_a_pipe(node: TestToken) -> None:
+    lines = run_program("token", "check", node.uri()).out.splitlines()
+    (place,) = [place for place, line in enumerate(lines) if "OAEP decryption, SHA256" in line]
+    assert lines[place].split()[-3:] == ["does", "not", "work:"]
+    assert len(lines[place + 1].strip()) > 60
+    assert max(len(line) for line in lines if " decryption" in line or "PKCS #1 v1.5, SHA256" in line) < 120
+
+
 def test_on_a_terminal_no_word_of_a_table_is_divided(node: TestToken) -> None:
     wide = run_program("token", "check", node.uri()).out
     narrow = type_in(["token", "check", node.uri()], [], columns=60).out

@@ -156,6 +156,19 @@ def test_a_request_is_signed_by_the_group_and_a_change_needs_one_token(
         assert stored.status == exits.OK, stored.err
 
 
+@pytest.mark.parametrize("command", [("token", "login"), ("key", "list")], ids=" ".join)
+def test_a_command_for_one_token_says_on_which_tokens_the_key_of_an_identity_is(
+    site: GroupSite, run: Run, command: tuple[str, str]
+) -> None:
+    done = run(*command, "node", "--config", site.config)
+    assert done.status == exits.FAILED
+    assert (
+        "'node' is an identity whose key is on several tokens, and this command is for one token. "
+        "Name one of them: hsm-a or hsm-b." in done.err
+    )
+    assert run(*command, "hsm-a", "--config", site.config).status == exits.OK
+
+
 def test_a_pin_that_no_token_accepts_has_the_exit_status_of_a_refused_one(
     site: GroupSite, copies: Copies, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
