@@ -1,4 +1,4 @@
-"""Escape text from outside for a terminal or a log.
+"""Text for a terminal or a log: escape what is from outside, and spell durations.
 
 Names of files, labels of tokens, subjects of certificates, AE titles and what peers say may hold anything: escape
 sequences that move the cursor or set the title, line ends that forge a line of ours, characters that turn the direction
@@ -18,3 +18,8 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return text of several lines of ours, such as a traceback: each made printable, the line ends kept."""
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration for a sentence: "1 second", "2 seconds", "0.5 seconds"."""
+    return f"{seconds:g} second{'' if seconds == 1 else 's'}"

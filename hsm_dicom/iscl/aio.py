@@ -23,6 +23,7 @@ from hsm_dicom.iscl.errors import ConnectionLostError, ErrorCode, ISCLError, Ste
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.protocol.states import State
 from tokens.errors import fresh_copy
+from tokens.printable import format_seconds
 
 CHUNK = 256 * 1024
 """Octets that are read from the connection at once, at most."""
@@ -265,7 +266,7 @@ class ISCLStream:
             self._alarm = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
 
     def _expire(self, seconds: float) -> None:
-        sentence = f"{self._session.peer} let {seconds:g} seconds pass in the state '{self.status}'."
+        sentence = f"{self._session.peer} let {format_seconds(seconds)} pass in the state '{self.status}'."
         error = StepTimeoutError(ErrorCode.TIMED_OUT, sentence)
 
         async def give_up() -> None:

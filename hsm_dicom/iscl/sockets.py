@@ -21,6 +21,7 @@ from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.wire.messages import Encryption, Mac
 from tokens.errors import fresh_copy
+from tokens.printable import format_seconds
 
 CHUNK = 512 * 1024
 """Octets that are read from the connection at once, at most."""
@@ -293,7 +294,7 @@ class ISCLSocket:
     def _give_up_overdue_step(self) -> None:
         step = self._session.step_timeout
         if step is not None and time.monotonic() >= self._step_began + step:
-            sentence = f"{self._session.peer} let {step:g} seconds pass in the state '{self.status}'."
+            sentence = f"{self._session.peer} let {format_seconds(step)} pass in the state '{self.status}'."
             self._run(self._session.give_up(StepTimeoutError(ErrorCode.TIMED_OUT, sentence)))
 
     def _read_line(self, seconds: float | None) -> bool:

@@ -47,6 +47,7 @@ from hsm_dicom.transport.events import ConnectionRejected, HandshakeFailed, log,
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
 from hsm_dicom.transport.pump import PumpedSocket
 from hsm_dicom.transport.sockets import set_no_delay
+from tokens.printable import format_seconds
 
 _PAUSE_SECONDS = 0.25
 _WORKERS_SECONDS = 1.0
@@ -319,7 +320,9 @@ class Listener:
         admitted, yielded = self._places.admit(time.monotonic())
         for pending in yielded:
             self._unregister(pending)
-            self._no_place(pending, f"it took more than {self.limits.yield_seconds:g} seconds, and others wait for one")
+            self._no_place(
+                pending, f"it took more than {format_seconds(self.limits.yield_seconds)}, and others wait for one"
+            )
         for pending in admitted:
             self._begin(pending)
 
@@ -329,7 +332,7 @@ class Listener:
             self._unregister(pending)
             if isinstance(pending.step, RequestReading):
                 self._places.leave(pending)
-                seconds = f"{self.limits.request_seconds:g} seconds"
+                seconds = format_seconds(self.limits.request_seconds)
                 self._refuse_after_handshake(
                     pending, f"it did not request an association within {seconds}", "request-timeout"
                 )
@@ -338,7 +341,7 @@ class Listener:
                 self._refuse(pending, make_timeout_error(pending, self.limits, self.transport))
         for pending in [one for one in self._places.waiting if one.deadline < now]:
             self._places.leave(pending)
-            self._no_place(pending, f"it waited for one for {self.limits.handshake_seconds:g} seconds")
+            self._no_place(pending, f"it waited for one for {format_seconds(self.limits.handshake_seconds)}")
         self._lingering.expire(now)
 
     def _no_place(self, pending: Pending, why: str) -> None:

@@ -43,6 +43,7 @@ from hsm_dicom.transport.events import (
 from hsm_dicom.transport.port import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.transport.pump import join_pump
 from hsm_dicom.transport.sockets import READ_SECONDS, set_no_delay
+from tokens.printable import format_seconds
 
 _END_SECONDS = 20.0
 """Maximum time for the threads of a released or aborted association to end, in seconds; usually they end at once."""
@@ -151,8 +152,8 @@ def _connect(peer: Peer, seconds: float) -> socket.socket:
         return socket.create_connection((ascii_host(peer.host or ""), peer.port), timeout=seconds)
     except TimeoutError as error:
         raise ConnectError(
-            f"{_at(peer)} did not answer within {seconds:g} seconds; check that it is switched on and that no firewall "
-            f"blocks port {peer.port}."
+            f"{_at(peer)} did not answer within {format_seconds(seconds)}; check that it is switched on and that no "
+            f"firewall blocks port {peer.port}."
         ) from error
     except OSError as error:
         raise ConnectError(
@@ -215,9 +216,9 @@ def _make_failure(
     if not association.accepted_contexts and isinstance(answer, A_ASSOCIATE) and answer.result == 0:
         return AssociationLostError(f"{_at(peer)} accepted none of the presentation contexts that were proposed.")
     if ending.ours and getattr(secured.socket, "failure", None) is None:
-        seconds = association.acse_timeout
+        seconds = association.acse_timeout or 0.0
         return AssociationLostError(
-            f"{_at(peer)} did not answer the request for an association within {seconds:g} seconds; see its log."
+            f"{_at(peer)} did not answer the request for an association within {format_seconds(seconds)}; see its log."
         )
     return AssociationLostError(f"{_at(peer)} accepted no association: {ending.describe(secured)}; see its log.")
 

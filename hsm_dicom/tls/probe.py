@@ -17,6 +17,7 @@ from hsm_dicom.tls.suites import SUITES
 from hsm_dicom.tls.verification import restrict_validator
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Policy, TrustVerdict
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
+from tokens.printable import format_seconds
 
 SECONDS = 5.0
 """Timeout in seconds for each connection of the probe."""
@@ -151,7 +152,7 @@ def _require_tls(host: str, port: int, seconds: float) -> None:
             ) from answer
     except TimeoutError as error:
         raise HandshakeError(
-            FailureReason.TIMED_OUT, peer, f"{peer} does not answer a TLS greeting within {seconds:g} seconds."
+            FailureReason.TIMED_OUT, peer, f"{peer} does not answer a TLS greeting within {format_seconds(seconds)}."
         ) from error
     except OSError as error:
         raise HandshakeError(

@@ -17,6 +17,7 @@ from hsm_dicom.transport.port import ConnectionFacts, Secured, Wants
 from hsm_dicom.transport.pump import PumpedSocket
 from hsm_dicom.transport.sockets import READ_SECONDS
 from hsm_dicom.trust import CertificateValidator
+from tokens.printable import format_seconds
 
 
 def make_server_transport(
@@ -78,7 +79,9 @@ class LegacyTransport:
             poll.register(connection, select.POLLIN if waits_for == "read" else select.POLLOUT)
             if not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
                 raise HandshakeError(
-                    FailureReason.TIMED_OUT, peer, f"{peer} did not finish the handshake within {seconds:g} seconds."
+                    FailureReason.TIMED_OUT,
+                    peer,
+                    f"{peer} did not finish the handshake within {format_seconds(seconds)}.",
                 )
         facts = handshake.facts
         if self._must_hold_name and not (facts and facts.peer and facts.peer.is_for(self._server_name or "")):

@@ -22,6 +22,7 @@ from hsm_dicom.network.dimse.messages import MessageReceiver, StartStoring
 from hsm_dicom.network.upper_layer.file_data import FileData
 from hsm_dicom.network.upper_layer.provider import UpperLayer
 from hsm_dicom.transport.events import log
+from tokens.printable import format_seconds
 
 MESSAGE_IDS = 1 << 16
 """How many Message IDs there are: US, 16 bits (PS3.7, Annex E)."""
@@ -80,7 +81,7 @@ class MatchedAnswers(MessageReceiver):
                     timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
                 )
             except queue.Empty:
-                self.fault = f"it did not answer {self._name} within {allowed:g} seconds"
+                self.fault = f"it did not answer {self._name} within {format_seconds(allowed or 0.0)}"
                 return None, None
             if answer is None:
                 return None, None

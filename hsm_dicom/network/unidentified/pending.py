@@ -10,6 +10,7 @@ from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.upper_layer.request import RequestReading
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.port import Handshake, SecureTransport
+from tokens.printable import format_seconds
 
 
 @dataclass(eq=False)
@@ -76,6 +77,6 @@ def make_timeout_error(pending: Pending, limits: Limits, transport: SecureTransp
     return HandshakeError(
         FailureReason.TIMED_OUT,
         peer,
-        f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; check whether it uses "
+        f"{peer} did not finish its handshake within {format_seconds(limits.handshake_seconds)}; check whether it uses "
         f"{transport.name}.",
     )

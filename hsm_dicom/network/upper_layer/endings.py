@@ -15,6 +15,7 @@ from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.upper_layer.association import SecuredAssociation
 from hsm_dicom.tls.failures import alert_meaning
 from hsm_dicom.transport.port import Secured
+from tokens.printable import format_seconds
 
 _BY_PROVIDER = 2
 _PROVIDER_REASONS = {
@@ -59,7 +60,7 @@ class Ending:
         if not has_sent_abort(association):
             return "the peer closed the connection"
         if association.was_idle:
-            return f"we ended it, because it was idle for {association.network_timeout:g} seconds"
+            return f"we ended it, because it was idle for {format_seconds(association.network_timeout or 0.0)}"
         return "we ended it"
 
     def _look_at_received(self, event: Event) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hsm_dicom.network.errors import PDUError
+from tokens.printable import format_seconds
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
 
@@ -153,7 +154,7 @@ class PDUReader:
     def check_deadline(self) -> None:
         """Raise `PDUError` if a PDU has begun and was not complete in time."""
         if self._deadline is not None and self._clock() >= self._deadline:
-            raise PDUError(f"part of a PDU, and not the rest within {self._seconds:g} seconds of its first byte")
+            raise PDUError(f"part of a PDU, and not the rest within {format_seconds(self._seconds)} of its first byte")
 
     def _make_room(self, count: int) -> None:
         """Have so many bytes free behind those that are held."""

@@ -193,7 +193,7 @@ def test_a_module_that_cannot_be_loaded(isolated: IsolatedKeys, tmp_path: Path) 
 def test_a_module_that_hangs_when_it_is_started(token: TestToken, isolated: IsolatedKeys, proxy: Proxy) -> None:
     token.generate("key")
     proxy.rule("C_Initialize hang=1")
-    with pytest.raises(TokenTimeoutError, match="C_Initialize within 1 seconds"):
+    with pytest.raises(TokenTimeoutError, match="C_Initialize within 1 second"):
         isolated.open(token, deadlines=SHORT)
     with pytest.raises(TokenTimeoutError, match="is started again in"):
         isolated.open(token)

@@ -37,6 +37,7 @@ from tokens.pkcs11.isolation.messages import (
     decode_answer,
     encode_request,
 )
+from tokens.printable import format_seconds
 from tokens.process import ending
 
 log = logging.getLogger(__name__)
@@ -165,13 +166,13 @@ class ModuleProcess:
             ) from None
         except TimeoutError:
             raise TokenTimeoutError(
-                f"The process of the PKCS#11 module {self._module} sent nothing for {silence:g} seconds, so it "
+                f"The process of the PKCS#11 module {self._module} sent nothing for {format_seconds(silence)}, so it "
                 "was ended.",
                 remedy=_REMEDY,
             ) from None
         if isinstance(answer, Expired):
             raise TokenTimeoutError(
-                f"The token did not answer {answer.function} within {answer.seconds:g} seconds.",
+                f"The token did not answer {answer.function} within {format_seconds(answer.seconds)}.",
                 remedy=_REMEDY,
                 facts=Facts(reason=Reason.NO_ANSWER, setting=answer.kind),
             )
