@@ -221,9 +221,12 @@ def test_remedies_name_a_token_as_the_configuration_does(
     file = place.write(f'[state]\nfolder = "{place.folder}/state"\n{NODE}', copies)
     monkeypatch.setenv("HSM_DICOM_CONFIG", "other.toml" if named else str(file))
     monkeypatch.setenv(copies.tokens[0].pin.removeprefix("env:"), "0000")
-    with open_configuration(file) as configuration, pytest.raises(PinNotPresentedError) as failed:
-        with find_token_access(configuration, "hsm-a").open() as connection:
-            connection.connect()
+    with (
+        open_configuration(file) as configuration,
+        pytest.raises(PinNotPresentedError) as failed,
+        find_token_access(configuration, "hsm-a").open() as connection,
+    ):
+        connection.connect()
     option = f" --config {file}" if named else ""
     assert f"present it by hand: hsm-dicom token login hsm-a{option} --pin prompt" in str(failed.value)
 
