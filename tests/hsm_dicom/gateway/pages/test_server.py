@@ -464,6 +464,30 @@ def test_without_a_gateway_there_is_one_sentence_and_a_remedy(tmp_path: Path) ->
         fetch_status(StatusSettings())
 
 
+def test_a_user_who_may_not_open_the_socket_learns_who_may(source: Source, tmp_path: Path) -> None:
+    settings = StatusSettings(socket=tmp_path / "status.sock")
+    with StatusServer(settings, source):
+        (tmp_path / "status.sock").chmod(0)
+        if is_root := os.geteuid() == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(StatusPageError, match=r"^This user may not open .*status\.sock\. Run the command as"):
+                fetch_status(settings)
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+
+def test_an_answer_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hsm_dicom.gateway.pages.client.MOST_BYTES", 1000)
+    thread = serve_once(
+        tmp_path / "status.sock", lambda client: client.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 5000)
+    )
+    with pytest.raises(StatusPageError, match="longer than 1000 bytes"):
+        fetch_status(StatusSettings(socket=tmp_path / "status.sock"))
+    thread.join(HANG)
+
+
 def test_a_server_that_drips_is_given_up_at_the_deadline(tmp_path: Path) -> None:
     def drip(client: socket.socket) -> None:
         try:
