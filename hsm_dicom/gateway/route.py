@@ -33,7 +33,7 @@ from hsm_dicom.gateway.status import RouteState, RouteStatus
 from hsm_dicom.gateway.tap import MakeTap
 from hsm_dicom.gateway.targets import Target
 from hsm_dicom.network.addresses import Address, format_address
-from hsm_dicom.network.settings import Peer
+from hsm_dicom.network.settings import Peer, describe_transport
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import rejection
 from hsm_dicom.transport.port import ConnectionFacts, Secured
@@ -263,7 +263,7 @@ class Route:
         if isinstance(settings.target, Peer):
             return self._target.transport
         peers = (source for source in settings.sources if isinstance(source, Peer))
-        return ", ".join(dict.fromkeys(_describe_peer_transport(peer) for peer in peers)) or self._target.transport
+        return ", ".join(dict.fromkeys(describe_transport(peer) for peer in peers)) or self._target.transport
 
     def _report_change(self, call: Call, is_up: bool, why: str) -> None:
         name = call.settings.name
@@ -312,9 +312,3 @@ def report_refusal(
             reason=refusal.reason,
         )
     )
-
-
-def _describe_peer_transport(peer: Peer) -> str:
-    if peer.iscl is not None:
-        return "ISCL in TLS" if peer.iscl.over_tls else "ISCL"
-    return "TLS" if peer.legacy is None else "retired TLS"

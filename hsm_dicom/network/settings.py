@@ -242,6 +242,13 @@ def _find_two_transports(who: str, legacy: LegacyExemption | None, iscl: ISCLExe
         yield Mistake("legacy", f"{who} enables a retired TLS profile and ISCL.", "Leave one of them out.")
 
 
+def describe_transport(settings: Peer | ListenerSettings) -> str:
+    """Return how the connections of a peer or a listener are secured, such as "TLS"."""
+    if settings.iscl is not None:
+        return "ISCL in TLS" if settings.iscl.over_tls else "ISCL"
+    return "TLS" if settings.legacy is None else "retired TLS"
+
+
 def find_bad_host(key: str, who: str, host: str) -> Iterator[Mistake]:
     """Yield the mistake at `key` of a host name or address. `who` has it, and is the subject of the message."""
     try:

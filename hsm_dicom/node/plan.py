@@ -25,7 +25,7 @@ from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.gateway.settings import GatewaySettings, PlainDevice, RouteSettings
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import Role
-from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.network.settings import ListenerSettings, Peer, describe_transport
 from hsm_dicom.trust import CertificateValidator, Policy, RevocationPolicy, TrustStore
 from tokens.pins.sources import PinSource
 
@@ -107,8 +107,8 @@ class RoutePlan:
     def transport(self) -> str:
         """How its secured side is secured, such as "TLS"; "TLS to ISCL" if both sides are and differ."""
         sides = (
-            None if self.listener is None else _describe_transport(self.listener.settings),
-            None if self.target is None else _describe_transport(self.target.peer),
+            None if self.listener is None else describe_transport(self.listener.settings),
+            None if self.target is None else describe_transport(self.target.peer),
         )
         return " to ".join(dict.fromkeys(side for side in sides if side is not None))
 
@@ -209,14 +209,6 @@ class NodePlan:
 
     def _names(self, kind: str) -> Iterable[str]:
         return (*getattr(self, kind), *(path[1] for path in self.unresolved if path[0] == kind))
-
-
-def _describe_transport(settings: ListenerSettings | Peer) -> str:
-    if settings.legacy is not None:
-        return f"TLS ({settings.legacy.profile})"
-    if settings.iscl is None:
-        return "TLS"
-    return "ISCL in TLS" if settings.iscl.over_tls else "ISCL"
 
 
 def raise_errors(problems: Iterable[Problem]) -> None:

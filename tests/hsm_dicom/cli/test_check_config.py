@@ -47,6 +47,65 @@ def test_without_login_the_keys_are_not_looked_at(run: Run, signing_node: Node) 
     assert "node: its keys were not checked" in result.said
 
 
+GATEWAY = """
+[trust]
+anchors = ["ca.pem"]
+
+[peers.pacs]
+ae_titles = ["PACS"]
+host = "pacs.example"
+
+[plain.ct1]
+ae_titles = ["CT1"]
+addresses = ["192.168.10.21"]
+reason = "cannot be changed"
+
+[routes.to-pacs]
+from = ["ct1"]
+listen = "192.168.10.1:104"
+to = "pacs"
+services = ["query-retrieve", "storage"]
+"""
+
+
+def test_routes_are_listed_with_those_who_may_read_without_proof(run: Run, signing_node: Node) -> None:
+    signing_node.config.write_text(signing_node.config.read_text() + GATEWAY)
+    result = run("check-config", "--config", signing_node.config, "--no-login")
+    assert result.status == exits.OK
+    assert (
+        "? Route to-pacs: ct1 to pacs by TLS, listen 192.168.10.1:104, called PACS; storage, query-retrieve; objects: "
+        "inspect. Its keys were not checked (no login)."
+    ) in result.said
+    assert (
+        "! Plain device ct1 may read patients' data from pacs (query-retrieve, route to-pacs). "
+        "So may whoever takes its address and AE title."
+    ) in result.said
+    document = run("check-config", "--config", signing_node.config, "--no-login", "--json").json
+    assert document["routes"] == [
+        {
+            "name": "to-pacs",
+            "from": ["ct1"],
+            "entrance": {"listen": "192.168.10.1:104"},
+            "to": "pacs",
+            "transport": "TLS",
+            "called": ["PACS"],
+            "services": ["storage", "query-retrieve"],
+            "objects": "inspect",
+            "plain_readers": ["ct1"],
+            "reading_services": ["query-retrieve"],
+            "ready": None,
+        }
+    ]
+
+
+def test_a_route_that_works_is_marked(run: Run, signing_node: Node) -> None:
+    signing_node.config.write_text(signing_node.config.read_text() + GATEWAY.replace('"query-retrieve", ', ""))
+    result = run("check-config", "--config", signing_node.config)
+    assert result.status == exits.OK
+    assert "✓ Route to-pacs: ct1 to pacs by TLS" in result.said
+    assert "may read" not in result.said
+
+
 def test_without_any_configuration_the_places_are_named(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

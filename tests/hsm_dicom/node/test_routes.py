@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.config import ConfigurationError, Severity, read_configuration
+from hsm_dicom.config.devices import NotConfiguredError
 from hsm_dicom.config.gateway_sections import (
     AlarmSection,
     ConditionName,
@@ -30,6 +31,7 @@ from hsm_dicom.gateway.settings import (
 from hsm_dicom.gateway.status import ConditionKind
 from hsm_dicom.node.check import ConfigurationReport, check_configuration
 from hsm_dicom.node.compiler import read_plan
+from tests.hsm_dicom.network.iscl_site import ISCLSite
 from tests.hsm_dicom.node.conftest import Write
 
 CT = """
@@ -438,3 +440,169 @@ def test_an_alarm_starts_no_program_that_cannot_run_or_that_others_can_change(
     assert found.key == "alarms.a.command"
     assert said in found.text
     assert found.remedy.endswith(str(program))
+
+
+WARNINGS = {
+    "another calling AE title and C-MOVE": (
+        SOUND.replace('to = "pacs"', 'to = "pacs"\ncalling_ae_title = "GATEWAY"\nservices = ["query-retrieve"]'),
+        "routes.to-pacs.calling_ae_title",
+        "This breaks C-MOVE: the target knows the caller as GATEWAY, and the Move Destination (0000,0600)",
+    ),
+    "another calling AE title and commitment": (
+        SOUND.replace('to = "pacs"', 'to = "pacs"\ncalling_ae_title = "GATEWAY"'),
+        "routes.to-pacs.calling_ae_title",
+        'or write a route back with called = ["GATEWAY"]. If nobody uses commitment here, leave "commitment" out of',
+    ),
+    "another called AE title and retrieval": (
+        SOUND.replace(
+            'to = "pacs"',
+            'to = "pacs"\ncalled = ["NEAR"]\ncalled_ae_title = "PACS"\nservices = ["query-retrieve"]',
+        ),
+        "routes.to-pacs.called_ae_title",
+        "This breaks retrieval by the Retrieve AE Title (0008,0054)",
+    ),
+    "another called AE title and commitment": (
+        SOUND.replace('to = "pacs"', 'to = "pacs"\ncalled = ["NEAR"]\ncalled_ae_title = "PACS"'),
+        "routes.to-pacs.called_ae_title",
+        "Reports of storage commitment come from PACS",
+    ),
+    "a caller from everywhere": (
+        SOUND.replace('["192.168.10.21"]', '["192.168.10.21", "::/0"]'),
+        "plain.ct1.addresses",
+        "Every machine may call as 'ct1', and use the identity of this node on route 'to-pacs'.",
+    ),
+    "callers without a certificate": (
+        SOUND.replace('ae_title = "NODE"', 'ae_title = "NODE"\nauthentication = "one-way"'),
+        "routes.to-ct1.listener",
+        "Callers of the listener 'main' need no certificate: anyone who reaches it can use the AE titles of pacs.",
+    ),
+    "a status page in a folder that is not there": (
+        SOUND + '[status]\nsocket = "run/status"\n',
+        "status.socket",
+        "run does not exist. Create it; in a systemd unit, with RuntimeDirectory=.",
+    ),
+}
+
+
+@pytest.mark.parametrize("risk", WARNINGS)
+def test_check_config_warns(write: Write, risk: str) -> None:
+    text, key, said = WARNINGS[risk]
+    report = check_configuration(write(text), log_in=False)
+    (found,) = report.problems
+    assert (found.key, found.severity) == (key, Severity.WARNING)
+    assert said in f"{found.text} {found.remedy}"
+    assert found.line
+    assert read_plan(report.file).require_gateway().routes.keys() == {"to-pacs", "to-ct1"}
+
+
+def test_any_service_has_the_risks_of_all(write: Write) -> None:
+    rewritten = 'to = "pacs"\ncalling_ae_title = "GATEWAY"\nservices = ["any"]'
+    problems = read_plan(write(SOUND.replace('to = "pacs"', rewritten))).problems
+    assert ["C-MOVE" in problem.text for problem in problems] == [True, False]
+
+
+def test_check_config_passes_what_only_looks_like_a_mistake(write: Write) -> None:
+    near = (
+        SOUND
+        # One address for two routes, which differ by the called AE title, and by the caller.
+        + PACS.replace("pacs", "ris").replace("PACS", "RIS")
+        + FORTH.replace("to-pacs", "to-ris").replace('"pacs"', '"ris"')
+        + CT.replace("ct1", "ct2").replace(".21", ".22")
+        + FORTH.replace("to-pacs", "again").replace("ct1", "ct2")
+        # One caller, whose other address is an entrance of its own.
+        + FORTH.replace("to-pacs", "v6").replace("192.168.10.1:", "[2001:db8::1]:")
+        # Titles that are replaced by themselves.
+        + 'called_ae_title = "PACS"\ncalling_ae_title = "CT1"\n'
+        # A device that only receives needs no addresses.
+        + CT.replace("ct1", "store").replace('["CT1"]', '["STORE"]').replace('addresses = ["192.168.10.21"]\n', "")
+        + BACK.replace("to-ct1", "to-store").replace("ct1", "store").replace("CT1", "STORE")
+        + '[status]\nlisten = "[::1]:9762"\n'
+    )
+    plan = read_plan(write(near))
+    assert plan.problems == ()
+    assert len(plan.require_gateway().routes) == 6
+
+
+def test_a_peer_that_only_calls_needs_no_identity_and_a_target_does(write: Write) -> None:
+    second = '[identities.second]\ntoken = "node"\nobject = "ec"\ncertificate = "node.pem"\n'
+    report = check_configuration(write(SOUND + second), log_in=False)
+    assert errors(report) == {
+        "routes.to-pacs.to": "The identity that this node shows to peer 'pacs' is not given. Write identity = in "
+        "[peers.pacs], one of: node, second."
+    }
+    # A relay calls by the caller's AE title: that the peer has none for this node does not matter.
+    assert read_plan(write(SOUND.replace(LISTENER, "").replace(BACK, ""))).problems == ()
+
+
+def test_a_target_whose_certificate_nobody_can_validate_is_refused(write: Write) -> None:
+    file = write(SOUND.replace(LISTENER, "").replace(BACK, ""))
+    file.write_text(file.read_text().replace('anchors = ["ca.pem"]', ""))
+    assert errors(check_configuration(file, log_in=False)) == {
+        "routes.to-pacs.to": "The certificate of peer 'pacs' cannot be validated, because no CA is trusted. Write "
+        '[trust] with anchors = ["ca.pem"].'
+    }
+
+
+def test_a_file_without_a_route_is_no_gateway(write: Write) -> None:
+    with pytest.raises(NotConfiguredError, match="no route") as caught:
+        read_plan(write(CT + PACS)).require_gateway()
+    assert "[routes.NAME]" in (caught.value.remedy or "")
+
+
+# --- What check-config opens ---------------------------------------------------------------------------------------
+
+
+def test_routes_are_opened_as_the_gateway_opens_them(write: Write) -> None:
+    text = SOUND.replace('to = "pacs"', 'to = "pacs"\nservices = ["worklist", "storage", "query-retrieve"]')
+    report = check_configuration(write(text))
+    assert report.problems == ()
+    forth, back = report.routes
+    assert (forth.name, forth.sources, forth.entrance, forth.target) == (
+        "to-pacs",
+        ("ct1",),
+        ("listen", "192.168.10.1:104"),
+        "pacs",
+    )
+    assert (forth.transport, forth.called, forth.objects, forth.is_ready) == ("TLS", ("PACS",), "inspect", True)
+    assert (back.entrance, back.called, back.is_ready) == (("listener", "main"), ("CT1",), True)
+    # The officer sees who may read patients' data without proving who they are. A peer proves it.
+    assert (forth.plain_readers, forth.reading_services) == (("ct1",), ("query-retrieve", "worklist"))
+    assert (back.plain_readers, back.reading_services) == ((), ())
+
+
+def test_without_login_a_route_is_not_called_ready(write: Write) -> None:
+    report = check_configuration(write(SOUND), log_in=False)
+    assert report.is_usable
+    assert [route.is_ready for route in report.routes] == [None, None]
+
+
+def test_a_route_without_its_key_is_refused(write: Write) -> None:
+    file = write(SOUND)
+    file.write_text(file.read_text().replace('object = "rsa"', 'object = "gone"'))
+    report = check_configuration(file)
+    found = errors(report)
+    assert list(found) == ["identities.node", "routes.to-pacs.to", "routes.to-ct1.listener"]
+    for key in ("routes.to-pacs.to", "routes.to-ct1.listener"):
+        assert found[key].startswith("The route cannot be used until [identities.node] is corrected.")
+    assert [route.is_ready for route in report.routes] == [False, False]
+
+
+def test_a_route_over_iscl_needs_its_secret_keys(iscl_site: ISCLSite) -> None:
+    file = iscl_site.write()
+    file.write_text(file.read_text() + CT + FORTH.replace("pacs", "archive"))
+    (route,) = check_configuration(file).routes
+    assert (route.transport, route.is_ready) == ("ISCL", True)
+    file = iscl_site.write(peer="authentication_key = 7")
+    file.write_text(file.read_text() + CT + FORTH.replace("pacs", "archive"))
+    report = check_configuration(file)
+    assert list(errors(report)) == ["peers.archive.iscl", "routes.to-archive.to"]
+    assert [route.is_ready for route in report.routes] == [False]
+
+
+@pytest.mark.parametrize("text", ["routes = 3", "[routes]\nx = 3", "plain = []", "gateway = 1", "status = true"])
+def test_a_table_that_is_none_is_one_problem(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "hsm-dicom.toml"
+    file.write_text(f"{text}\n")
+    file.chmod(0o600)
+    (found,) = read_plan(file).problems
+    assert "table" in found.text
