@@ -56,6 +56,7 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
     ("gateway", "check"): ("The target of each route answered with success.", "A route cannot be used."),
     ("gateway", "status"): ("The gateway runs and is ready.", "It is not ready, or its status could not be read."),
     ("gateway", "drain"): ("The gateway has ended.", "No gateway runs, or it could not be stopped."),
+    ("gateway", "emergency"): ("The setting was changed, or the settings were listed.", "Nothing was changed."),
     ("tls", "profiles"): ("The profiles were listed.", "They could not be listed."),
     ("tls", "probe"): (
         "hsm-dicom would connect to the server under the profile.",
@@ -96,7 +97,7 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
 _WITHOUT_PIN = {
     *(("demo",), ("verify",), ("purposes",), ("signatures", "list"), ("signatures", "remove")),
     *(("signatures", "remove-all"), ("signatures", "ask-timestamp"), ("signatures", "add-timestamp")),
-    *(("gateway", "status"), ("gateway", "drain")),
+    *(("gateway", "status"), ("gateway", "drain"), ("gateway", "emergency")),
     *(("tls", "profiles"), ("tls", "probe"), ("iscl", "trace"), ("token", "list")),
     *(("token", "clear-rejected-pin"), ("card", "list"), ("card", "info")),
 }

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hsm_dicom.cli import exits
+from hsm_dicom.cli.commands.gateway_emergency import EXAMPLE as EMERGENCY_EXAMPLE
+from hsm_dicom.cli.commands.gateway_emergency import emergency
 from hsm_dicom.cli.options import Config, Json, Pin, Verbose
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Gateway: relay associations between plain devices and peers with TLS or ISCL.", no_args_is_help=True
 )
+app.command("emergency", epilog=EMERGENCY_EXAMPLE)(emergency)
 
 _URGE_SECONDS = 1.0
 

@@ -1,0 +1,120 @@
+"""`hsm-dicom gateway emergency`: one command, and the gateway relays with less protection, until it is ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.hsm_dicom.cli.conftest import Result, Run
+from tests.hsm_dicom.gateway.site import LOOPBACK, Site
+from tests.hsm_dicom.network.conftest import hospital
+from tests.hsm_dicom.network.images import ct_image
+from tests.hsm_dicom.network.nodes import eventually
+from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.interop.tls.programs import serving
+from tests.ports import free_port
+from tests.softhsm import TestToken
+
+__all__ = ["hospital"]
+pytestmark = pytest.mark.interop
+
+WEEK = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}"
+WHY = ("--reason", "HSM broken, ticket 4711", "--until", WEEK, "--operator", "jkim")
+
+
+@pytest.fixture
+def site(hospital: Hospital, node: TestToken, tmp_path: Path, state_folder: Path) -> Site:
+    return Site(tmp_path, hospital, node, more=f'[events]\nfile = "{tmp_path}/events.jsonl"\n')
+
+
+def read_events(site: Site) -> list[tuple[str, str, str]]:
+    """Change, setting and operator of each event of an emergency setting, once each."""
+    events = map(json.loads, (site.folder / "events.jsonl").read_text().splitlines())
+    found = [one for one in events if one["event"] == "emergency-setting-changed"]
+    return [(one["change"], one["setting"], one["operator"]) for one in found]
+
+
+def emergency(run: Run, site: Site, *arguments: object) -> Result:
+    return run("gateway", "emergency", *arguments, "--config", site.config)
+
+
+@pytest.fixture
+def plain_pacs(site: Site) -> Iterator[int]:
+    """The PACS at another port, without TLS."""
+    port, folder = free_port(), site.folder / "plain"
+    folder.mkdir()
+    with serving(port, ["storescp", "-aet", "PACS", "-od", folder, port], folder):
+        yield port
+
+
+def test_a_route_leaves_tls_and_returns_while_the_gateway_runs(site: Site, run: Run, plain_pacs: int) -> None:
+    image = ct_image(site.folder)
+    with site.running():
+        assert site.call_as_ct("storescu", image)[0] != 0  # the PACS has no TLS now
+        begun = emergency(run, site, "to-pacs", "--plain", f"{LOOPBACK}:{plain_pacs}", *WHY)
+        assert begun.status == 0, begun.said
+        assert "to-pacs: runs with the emergency setting plain DICOM to" in begun.said
+        assert "The gateway that runs reads its settings again" in begun.said
+        assert eventually(lambda: site.call_as_ct("storescu", image)[0] == 0, 20)
+        assert len(list((site.folder / "plain").iterdir())) == 1
+        status = run("gateway", "status", "--json", "--config", site.config)
+        content = json.loads(status.out)
+        [route] = [one for one in content["routes"] if one["name"] == "to-pacs"]
+        assert route["emergency"]["operator"] == "jkim"
+        assert "emergency" in [one["kind"] for one in content["conditions"]]
+        listed = json.loads(emergency(run, site, "--list", "--json").out)
+        assert [(one["route"], one["plain"]["port"], one["until"]) for one in listed["settings"]] == [
+            ("to-pacs", plain_pacs, WEEK)
+        ]
+        ended = emergency(run, site, "to-pacs", "--end")
+        assert ended.status == 0, ended.said
+        assert eventually(lambda: site.call_as_ct("storescu", image)[0] != 0, 20)
+    assert len(list((site.folder / "plain").iterdir())) == 1
+    setting = f"plain DICOM to {LOOPBACK}:{plain_pacs}"
+    assert read_events(site) == [(change, setting, "jkim") for change in ("begun", "active", "ended")]
+
+
+def test_a_gateway_that_starts_reports_the_setting_that_holds(site: Site, run: Run) -> None:
+    begun = emergency(run, site, "to-pacs", "--objects", "pass", *WHY[:4])
+    assert begun.status == 0, begun.said
+    assert "No gateway runs with this state folder" in begun.said
+    with site.running():
+        content = json.loads(run("gateway", "status", "--json", "--config", site.config).out)
+        assert {one["name"]: one["objects"] for one in content["routes"]} == {"to-pacs": "pass", "to-ct1": "inspect"}
+    (_, setting, operator), active = read_events(site)
+    assert active == ("active", setting, operator)
+    assert setting == "objects = pass"
+    assert operator
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Give --objects pass or --plain HOST:PORT"),
+        (("to-pacs", "--objects", "sign", *WHY), "give pass"),
+        (("--objects", "pass", *WHY), "Give the name of the route"),
+        (("to-pacs", "--objects", "pass", "--until", WEEK), "Give the reason"),
+        (("to-pacs", "--objects", "pass", "--reason", "x"), "Give the last day"),
+        (("to-pacs", "--objects", "pass", "--end"), "or --end, or --list"),
+        (("to-pacs", "--objects", "pass", "--reason", "x", "--until", "2020-01-01"), "is over"),
+        (("to-pacs", "--plain", "10.1.2.3", *WHY), "'10.1.2.3' is not an address"),
+        (
+            ("to-mars", "--objects", "pass", *WHY),
+            "has no route 'to-mars' that can be used; its routes: to-pacs, to-ct1",
+        ),
+        (("to-ct1", "--plain", "10.1.2.3:104", *WHY), "is configured as a plain device already"),
+        (("to-pacs", "--end"), "has no emergency setting"),
+    ],
+)
+def test_what_is_incomplete_or_does_not_fit_changes_nothing(
+    site: Site, run: Run, arguments: tuple[str, ...], words: str
+) -> None:
+    answer = emergency(run, site, *arguments)
+    assert answer.status in (1, 2)
+    assert words in " ".join(answer.said.split())
+    assert not (Path(os.environ["HSM_DICOM_STATE"]) / "emergency.json").exists()
