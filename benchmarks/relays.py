@@ -136,6 +136,7 @@ def _serve(
         name="measured",
         sources=(peer,) if is_secured_in else (device,),
         target=device if is_secured_in else peer,
+        listener="main",
         services=frozenset({Service.ECHO, Service.STORAGE}),
         associations=_MANY,
         limits=SourceLimits(associations=_MANY, associations_per_minute=1_000_000),

@@ -68,10 +68,11 @@ def find_source(
     calling = request.calling_ae_title
     if facts.is_secured:
         peers = [source for source in settings.sources if isinstance(source, Peer)]
-        refusal = check_caller(facts, calling, request.called_ae_title, request.called_ae_title, peers)
+        refusal = check_caller(facts, calling, "", "", peers)
         if refusal is not None:
             return RouteRefusal("calling", refusal)
-        return next(peer for peer in peers if check_caller(facts, calling, "", "", [peer]) is None)
+        named_peers = [peer for peer in peers if calling in peer.ae_titles]
+        return next(peer for peer in named_peers if check_caller(facts, calling, "", "", [peer]) is None)
     devices = [source for source in settings.sources if isinstance(source, PlainDevice)]
     named = [device for device in devices if calling in device.ae_titles]
     if not named:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hsm_dicom.gateway.authorisation import RouteRefusal, find_source, refuse_called
+from hsm_dicom.gateway.authorisation import RouteRefusal, refuse_called
 from hsm_dicom.gateway.route import Route, report_refusal
 from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.listener import Serve
@@ -40,10 +40,13 @@ class Entrance:
         named = [route for route in routes if called in route.settings.called_ae_titles]
         if not named:
             return self._serve_unnamed(routes, secured, address, request)
+        first = found = named[0].find_source(secured, address, request)
         for route in named:
-            if not isinstance(find_source(secured.facts, address[0], request, route.settings), RouteRefusal):
-                return route.begin(secured, address, request)
-        return named[0].begin(secured, address, request)
+            if route is not named[0]:
+                found = route.find_source(secured, address, request)
+            if not isinstance(found, RouteRefusal):
+                return route.begin_from(found, secured, address, request)
+        return named[0].begin_from(first, secured, address, request)
 
     def _serve_unnamed(
         self, routes: Sequence[Route], secured: Secured, address: Address, request: AssociateRequest

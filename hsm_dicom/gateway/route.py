@@ -75,12 +75,25 @@ class Route:
 
         This is a `hsm_dicom.network.listener.Serve`.
         """
+        return self.begin_from(self.find_source(secured, address, request), secured, address, request)
+
+    def find_source(
+        self, secured: Secured, address: Address, request: AssociateRequest
+    ) -> PlainDevice | Peer | RouteRefusal:
+        """Return which source of the route a caller is, or why it may not use the route."""
+        if not request.speaks_version_1:
+            return VERSION_REFUSED
+        return find_source(secured.facts, address[0], request, self._settings)
+
+    def begin_from(
+        self,
+        source: PlainDevice | Peer | RouteRefusal,
+        secured: Secured,
+        address: Address,
+        request: AssociateRequest,
+    ) -> bytes | None:
+        """Do as `begin` does, with what `find_source` returned."""
         settings, target = self._settings, self._target
-        source = (
-            VERSION_REFUSED
-            if not request.speaks_version_1
-            else find_source(secured.facts, address[0], request, settings)
-        )
         if isinstance(source, RouteRefusal):
             return self.refuse(source, secured.facts, address, request)
         refusal = self._take_place(address, settings)

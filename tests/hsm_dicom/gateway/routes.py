@@ -12,7 +12,7 @@ from hsm_dicom import events
 from hsm_dicom.events import Event
 from hsm_dicom.gateway.entrance import Entrance
 from hsm_dicom.gateway.route import Route
-from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
+from hsm_dicom.gateway.settings import PlainDevice, RouteSettings, SourceLimits
 from hsm_dicom.gateway.tap import MakeTap
 from hsm_dicom.gateway.targets import PlainTarget, Target
 from hsm_dicom.network.listener import Listener
@@ -60,13 +60,14 @@ def gateway(
     *,
     target: Target | None = None,
     make_tap: MakeTap | None = None,
+    source_limits: SourceLimits | None = None,
     limits: Limits = LIMITS,
     transform: Callable[[Route], Any] = lambda route: Entrance("plain", [route]).serve,
     **wishes: Any,
 ) -> Iterator[Gateway]:
     """A route from CT1 to a target, on a port of its own. At its end, nothing may be left open."""
     defaults: dict[str, Any] = {"name": "to-pacs", "sources": (CT1,), "listen": (LOOPBACK, 0), "connect_seconds": 5.0}
-    settings = RouteSettings(target=to, **defaults | wishes)
+    settings = RouteSettings(target=to, limits=source_limits or SourceLimits(), **defaults | wishes)
     if target is None:
         assert isinstance(to, PlainDevice)
         target = PlainTarget(to, settings.connect_seconds)

@@ -155,7 +155,11 @@ def test_a_secured_caller_needs_a_certificate_of_the_route(hospital: Hospital) -
 def test_a_plain_caller_is_never_a_peer() -> None:
     """A peer without authentication would be known by its AE title alone, which a plain caller can send too."""
     peer = Peer(name="pacs", ae_titles=("CT1",), host=LOOPBACK)
-    with scripted_target() as far, gateway(far.device, sources=(peer,)) as running, running.call() as caller:
+    with (
+        scripted_target() as far,
+        gateway(far.device, sources=(peer,), listen=None, listener="main") as running,
+        running.call() as caller,
+    ):
         caller.sendall(REQUEST)
         assert types_until_the_end(caller) == [3]
         assert running.only(RelayRefused).kind == "calling"
