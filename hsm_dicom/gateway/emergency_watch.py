@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from types import TracebackType
 from typing import Self
@@ -70,6 +70,11 @@ class EmergencyWatch:
         for setting in new:
             emit(setting.make_event("active"))
         return active
+
+    def keep(self, used: Iterable[EmergencySetting]) -> None:
+        """Take settings that routes still use although they are over, since a reload failed: they are to end later."""
+        with self._changing:
+            self._active = {one.route: one for one in used} | self._active
 
     def look(self) -> None:
         """End the settings whose last day is over."""

@@ -50,6 +50,7 @@ def write_state(path: Path, schema: str, content: Mapping[str, Any]) -> None:
         beside.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(beside, flags, 0o600), "w", encoding="ascii") as file:
+            _give_to_owner(file.fileno(), path.parent)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -66,6 +67,7 @@ def lock_state(path: Path) -> Iterator[None]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path.with_suffix(".lock"), flags, 0o600)
+        _give_to_owner(descriptor, path.parent)
     except OSError as error:
         raise _make_error(path, "locked", error) from error
     try:
@@ -96,6 +98,13 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
             f"{path} belongs to another user, or may be written by others, so it is not used.",
             remedy=f"See who wrote it, then run: chmod go-w {path}, or remove it.",
         )
+
+
+def _give_to_owner(descriptor: int, folder: Path) -> None:
+    """Give a file that root has made to the owner of its folder, who runs the gateway and must be able to read it."""
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _sync_folder(folder: Path) -> None:

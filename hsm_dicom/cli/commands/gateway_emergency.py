@@ -14,6 +14,7 @@ from hsm_dicom.cli.options import Config, Json, Verbose, route_names
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hsm_dicom.config import Configuration
     from hsm_dicom.gateway.emergency import EmergencySetting, EmergencyStore
     from hsm_dicom.gateway.events import EmergencySettingChanged
 
@@ -89,7 +90,7 @@ def emergency(
                 change = _end(store, route)
             else:
                 setting = _make_setting(route, objects is not None, plain, reason, until, operator)
-                change = _begin(store, setting, config)
+                change = _begin(store, setting, configuration, config)
         reloaded = change is not None and _reload(folder)
         if json:
             _write_json(store, change, reloaded)
@@ -129,7 +130,9 @@ def _find_operator() -> str:
         return f"uid {os.getuid()}"
 
 
-def _begin(store: EmergencyStore, setting: EmergencySetting, config: Path | None) -> EmergencySettingChanged:
+def _begin(
+    store: EmergencyStore, setting: EmergencySetting, configuration: Configuration, config: Path | None
+) -> EmergencySettingChanged:
     """Keep a setting that fits its route, and record it."""
     from hsm_dicom.config import find_configuration
     from hsm_dicom.config.devices import NotConfiguredError
@@ -138,15 +141,16 @@ def _begin(store: EmergencyStore, setting: EmergencySetting, config: Path | None
     from hsm_dicom.node.compiler import read_plan
     from hsm_dicom.trust.clock import current_date
 
-    file = find_configuration(config)
-    routes = {} if file is None else read_plan(file).routes
-    if setting.route not in routes:
+    if setting.route not in configuration.routes:
         raise NotConfiguredError(
-            f"The configuration has no route '{setting.route}' that can be used; its routes: "
-            f"{', '.join(routes) or 'none'}.",
-            remedy="Give the name of one of these; hsm-dicom check-config lists what is wrong with the others.",
+            f"The configuration has no route '{setting.route}'; its routes: "
+            f"{', '.join(configuration.routes) or 'none'}.",
+            remedy="Give the name of one of these.",
         )
-    apply_emergency(routes[setting.route].settings, setting)
+    file = find_configuration(config)
+    plan = None if file is None else read_plan(file).routes.get(setting.route)
+    if plan is not None:  # in an emergency, what the route names may be broken
+        apply_emergency(plan.settings, setting)
     store.put(setting, current_date())
     event = setting.make_event("begun")
     emit(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -37,7 +37,18 @@ class OpenedRoute:
     transport: str
     """How the secured side is secured, such as "TLS"."""
     target: Target = field(repr=False)
+    configured: RouteSettings = field(repr=False)
+    configured_target: Target | None = field(repr=False)
+    """The target without an emergency setting; None if it is not open."""
     emergency: EmergencySetting | None = None
+
+    def change_emergency(self, emergency: EmergencySetting | None) -> OpenedRoute | None:
+        """Return the route with another emergency setting, or without one; None if a target would have to be opened."""
+        settings, used = apply_to_route(self.configured, emergency)
+        target: Target | None = self.configured_target
+        if isinstance(settings.target, PlainDevice):
+            target = PlainTarget(settings.target, settings.connect_seconds)
+        return None if target is None else replace(self, settings=settings, target=target, emergency=used)
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,9 @@ class Opener:
     def open_route(self, route: RoutePlan, emergency: EmergencySetting | None = None) -> OpenedRoute:
         """Open the target of a route. A peer of several routes is opened once."""
         settings, used = apply_to_route(route.settings, emergency)
-        return OpenedRoute(settings, route.transport, self._make_target(route, settings), used)
+        target = self._make_target(route, settings)
+        is_configured = settings.target == route.settings.target
+        return OpenedRoute(settings, route.transport, target, route.settings, target if is_configured else None, used)
 
     def open_transport(self, route: RoutePlan) -> SecureTransport:
         """Open the transport to the peer of a route. Raises `RuntimeError` for a route to a plain device."""

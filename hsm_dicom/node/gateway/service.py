@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -141,12 +142,15 @@ class GatewayService:
     def reload(self) -> bool:
         """Read the configuration and everything that it names again. Return False if that fails, and change nothing.
 
-        An event gives the reason. Addresses, sockets and AE titles of listeners, their limits and their storage folder,
-        and the address of the status page change with a restart only.
+        Emergency settings are used first, so that they hold although a device is broken and everything else fails. An
+        event gives the reason of a failure. Addresses, sockets and AE titles of listeners, their limits and their
+        storage folder, and the address of the status page change with a restart only.
         """
         with self._reloading:
+            emergencies = self._emergencies.load()
+            has_changed = self._use_emergencies(emergencies)
             try:
-                opened = self._open_anew(self._emergencies.load())
+                opened = self._open_anew(emergencies)
                 try:
                     self._entrances.check_unchanged(opened)
                     self._check_page(opened)
@@ -154,7 +158,11 @@ class GatewayService:
                     opened.close()
                     raise
             except (DicomError, TokenError) as error:
-                self._report_reload(False, f"{NAME}: reloading failed, and nothing was changed: {error}")
+                self._emergencies.keep(
+                    one.emergency for one in self._opened.routes.values() if one.emergency is not None
+                )
+                what = "only emergency settings were changed" if has_changed else "nothing was changed"
+                self._report_reload(False, f"{NAME}: reloading failed, and {what}: {error}")
                 return False
             before = self._opened
             self._replace(opened)
@@ -242,6 +250,18 @@ class GatewayService:
         self._entrances.replace(opened, routes)
         self._alarms.replace(opened.settings.alarms)
 
+    def _use_emergencies(self, emergencies: Mapping[str, EmergencySetting]) -> bool:
+        """Use the emergency settings with what is open already, and return whether one has changed."""
+        changed: dict[str, OpenedRoute] = {}
+        for name, one in self._opened.routes.items():
+            emergency = emergencies.get(name)
+            other = None if emergency == one.emergency else one.change_emergency(emergency)
+            if other is not None:
+                changed[name] = other
+                self._routes[name].replace(other.settings, other.target, _choose_tap(other))
+        self._opened = replace(self._opened, routes={**self._opened.routes, **changed})
+        return bool(changed)
+
     def _check_page(self, opened: OpenedGateway) -> None:
         """Raise `ListenError` if the status page would be elsewhere."""
         if opened.settings.status != self._opened.settings.status:
@@ -252,13 +272,13 @@ class GatewayService:
 
         Raises `DicomError` then, so that it is tried again.
         """
-        if self.reload():
-            return
+        is_reloaded = self.reload()
         route = self._routes.get(emergency.route)
         used = self._opened.routes.get(emergency.route)
-        if route is not None and used is not None and used.emergency is not None:
-            route.close()
-            self._retired = list({*self._retired, route})
+        if is_reloaded or route is None or used is None or used.emergency is None:
+            return
+        route.close()
+        self._retired = list({*self._retired, route})
         raise DicomError(
             f"Route '{emergency.route}' is closed, because it cannot run without its emergency setting.",
             remedy="Correct what the event of the reload names; the gateway tries again every minute.",

@@ -79,6 +79,23 @@ def test_a_route_leaves_tls_and_returns_while_the_gateway_runs(site: Site, run: 
     assert read_events(site) == [(change, setting, "jkim") for change in ("begun", "active", "ended")]
 
 
+def test_a_setting_holds_and_ends_although_nothing_else_can_be_opened(site: Site, run: Run, plain_pacs: int) -> None:
+    """What an emergency is for: the identity of the gateway is broken, so that a reload fails."""
+    with site.running() as running, site.storescp_of_pacs():
+        assert site.call_as_ct("echoscu") == (0, "")
+        (site.folder / "node.pem").unlink()
+        begun = emergency(run, site, "to-pacs", "--plain", f"{LOOPBACK}:{plain_pacs}", *WHY)
+        assert begun.status == 0, begun.said
+        assert running.says("reloading failed, and only emergency settings were changed")
+        assert site.call_as_ct("storescu", ct_image(site.folder))[0] == 0
+        assert len(list((site.folder / "plain").iterdir())) == 1
+        assert emergency(run, site, "to-pacs", "--end").status == 0
+        assert eventually(lambda: str(running.printed).count("reloading failed") == 2, 20)
+        assert site.call_as_ct("storescu", ct_image(site.folder))[0] == 0
+        assert len(list((site.folder / "plain").iterdir())) == 1
+        assert len(list((site.folder / "pacs").iterdir())) == 1
+
+
 def test_a_gateway_that_starts_reports_the_setting_that_holds(site: Site, run: Run) -> None:
     begun = emergency(run, site, "to-pacs", "--objects", "pass", *WHY[:4])
     assert begun.status == 0, begun.said
@@ -105,7 +122,7 @@ def test_a_gateway_that_starts_reports_the_setting_that_holds(site: Site, run: R
         (("to-pacs", "--plain", "10.1.2.3", *WHY), "'10.1.2.3' is not an address"),
         (
             ("to-mars", "--objects", "pass", *WHY),
-            "has no route 'to-mars' that can be used; its routes: to-pacs, to-ct1",
+            "has no route 'to-mars'; its routes: to-pacs, to-ct1",
         ),
         (("to-ct1", "--plain", "10.1.2.3:104", *WHY), "is configured as a plain device already"),
         (("to-pacs", "--end"), "has no emergency setting"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 import threading
 import time
@@ -159,6 +160,25 @@ def test_a_setting_lapses_without_a_restart_and_only_when_its_last_day_is_over(t
     assert ended == [setting]
     assert watch.active == {}
     assert watch.find_status("to-pacs") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of another user")
+def test_what_root_makes_belongs_to_the_user_of_the_gateway(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.chown(folder, 4711, 4712)
+    EmergencyStore(folder).put(make_setting(), TODAY)
+    owners = {file.name: (file.stat().st_uid, file.stat().st_gid) for file in folder.iterdir()}
+    assert owners == {"emergency.json": (4711, 4712), "emergency.lock": (4711, 4712)}
+
+
+def test_a_setting_that_still_is_used_lapses_although_it_was_removed(tmp_path: Path) -> None:
+    ended: list[EmergencySetting] = []
+    watch = EmergencyWatch(EmergencyStore(tmp_path), ended.append, today=lambda: TODAY + timedelta(days=30))
+    assert watch.load() == {}
+    watch.keep([make_setting()])
+    watch.look()
+    assert ended == [make_setting()]
 
 
 def test_a_setting_that_cannot_be_ended_is_tried_again_and_logged_once(
