@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
+from hsm_dicom.gateway.status import RefusalKind
 from hsm_dicom.network.authorisation import (
     CALLED_NOT_RECOGNISED,
     CALLING_NOT_RECOGNISED,
@@ -35,7 +36,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 class RouteRefusal:
     """Why a route refuses an association: the word of `RelayRefused.kind`, and the refusal for the caller."""
 
-    kind: str
+    kind: RefusalKind
     refusal: Refusal
 
 
@@ -47,7 +48,7 @@ def refuse_for_limit(text: str) -> RouteRefusal:
     return RouteRefusal("limit", Refusal(text, LOCAL_LIMIT_EXCEEDED, REJECTED_TRANSIENT, SOURCE_PRESENTATION))
 
 
-def refuse_for_now(kind: str, text: str) -> RouteRefusal:
+def refuse_for_now(kind: RefusalKind, text: str) -> RouteRefusal:
     """Return the refusal of a caller whose target is not reached, or whose route drains."""
     return RouteRefusal(kind, Refusal(text, TEMPORARY_CONGESTION, REJECTED_TRANSIENT, SOURCE_PRESENTATION))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Literal, get_args
 
 
 class RouteState(StrEnum):
@@ -22,8 +23,21 @@ class RouteState(StrEnum):
     """The route accepts no associations: it drains, or its address cannot be listened on."""
 
 
-REFUSAL_KINDS = ("calling", "called", "address", "version", "limit", "target-down", "target-refused", "draining")
-"""The kinds of reasons why an association was not relayed, as in the event `relay-refused`."""
+RefusalKind = Literal[
+    "calling",
+    "called",
+    "address",
+    "version",
+    "limit",
+    "target-down",
+    "target-refused",
+    "caller-left",
+    "draining",
+]
+"""The kind of reason why an association was not relayed, as in the event `relay-refused`."""
+
+REFUSAL_KINDS: tuple[RefusalKind, ...] = get_args(RefusalKind)
+"""All of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

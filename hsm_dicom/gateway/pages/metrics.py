@@ -116,7 +116,7 @@ def _describe_routes(routes: Iterable[RouteStatus]) -> Iterator[Metric]:
     )
     instances = CounterMetricFamily(
         f"{PREFIX}_instances",
-        "Instances by the outcome that the receiver of each C-STORE reported. Only routes that inspect count them.",
+        "Instances by the outcome of their C-STORE. Only routes that inspect count them.",
         labels=("route", "outcome"),
     )
     last_used = GaugeMetricFamily(

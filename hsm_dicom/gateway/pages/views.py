@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.wording import (
     certificate_look,
     describe_certificate_kind,
@@ -33,11 +34,16 @@ from hsm_dicom.gateway.status import (
 )
 
 _INSTANCE_TILES = (
-    ("stored", "Stored", ""),
-    ("warning", "Stored, warning", "question"),
-    ("failed", "Not stored", "bad"),
+    (Outcome.STORED, "Stored", ""),
+    (Outcome.WARNING, "Stored, warning", "question"),
+    (Outcome.FAILED, "Not stored", "bad"),
+    (Outcome.UNANSWERED, "No answer", "question"),
+    (Outcome.NOT_FOLLOWED, "Not followed", "question"),
 )
 """Outcomes of instances, with their name and their look if there are any."""
+
+_ALWAYS = {Outcome.STORED, Outcome.WARNING, Outcome.FAILED}
+"""Outcomes that are shown also if there are none."""
 
 _ROUTE_LOOKS = {RouteState.OPEN: "good", RouteState.DOWN: "bad", RouteState.CLOSED: "historic"}
 
@@ -120,6 +126,7 @@ class CertificateView:
     ends: TimeView
     kind: str
     name: str
+    """Empty if the subject is all there is to name it by."""
     subject: str
 
 
@@ -233,7 +240,8 @@ def _route_tiles(route: RouteStatus) -> Iterable[Tile]:
     if route.instances or route.objects != Objects.PASS:
         for outcome, name, look in _INSTANCE_TILES:
             count = route.instances.get(outcome, 0)
-            yield Tile(name, format_count(count), look=look if count else "")
+            if count or outcome in _ALWAYS:
+                yield Tile(name, format_count(count), look=look if count else "")
     yield Tile("From source", format_bytes(route.octets_forth))
     yield Tile("From target", format_bytes(route.octets_back))
 
@@ -273,7 +281,7 @@ def _certificate_view(certificate: CertificateStatus, now: datetime) -> Certific
         left=describe_end(certificate.ends, now),
         ends=_time_view(certificate.ends, now),
         kind=describe_certificate_kind(certificate.kind),
-        name=certificate.name,
+        name="" if certificate.name == certificate.subject else certificate.name,
         subject=certificate.subject,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from hsm_dicom.gateway.relay.opening import Failure, Unanswered, request_associa
 from hsm_dicom.gateway.relay.waiting import Alarm, Waiting
 from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
+from hsm_dicom.gateway.status import RefusalKind
 from hsm_dicom.gateway.tap import Direction, Tap
 from hsm_dicom.gateway.targets import Target
 from hsm_dicom.network.addresses import Address
@@ -39,7 +40,7 @@ _ANSWER_SECONDS = 10.0
 """How long the answer to an A-RELEASE-RQ may take if its sender has closed its side of the connection already."""
 
 
-_KINDS = {
+_KINDS: Mapping[Failure, RefusalKind] = {
     Failure.CALLER_ABORTED: "caller-left",
     Failure.CALLER_LEFT: "caller-left",
     Failure.CALLER_WRONG: "caller-left",

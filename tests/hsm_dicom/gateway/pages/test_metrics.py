@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.metrics import metrics_text
 from hsm_dicom.gateway.status import REFUSAL_KINDS, ClockStatus, GatewayStatus
 from tests.hsm_dicom.gateway.pages.examples import NOW, certificate, gateway, hostile, route, token, troubled
@@ -99,7 +100,7 @@ def test_what_the_network_sends_adds_no_series() -> None:
         routes=(
             route(
                 refused={**dict.fromkeys(REFUSAL_KINDS, 7), **dict.fromkeys(words, 1)},
-                instances={**dict.fromkeys(words, 2), "failed": 3},
+                instances={**dict.fromkeys(words, 2), **dict.fromkeys(Outcome, 3)},
                 last_error="\n".join(words),
             ),
         ),
@@ -108,6 +109,7 @@ def test_what_the_network_sends_adds_no_series() -> None:
     assert series(quiet).keys() == series(busy).keys()
     assert value(busy, "hsm_dicom_associations_total", route="to-pacs", outcome="other") == 1000
     assert value(busy, "hsm_dicom_instances_total", route="to-pacs", outcome="other") == 2000
+    assert value(busy, "hsm_dicom_instances_total", route="to-pacs", outcome="unanswered") == 3
 
 
 def test_each_metric_has_its_prefix_a_help_text_and_a_type() -> None:

@@ -21,6 +21,7 @@ from tests.hsm_dicom.gateway.pages.examples import (
     NOW,
     SCRIPT,
     ago,
+    certificate,
     gateway,
     hostile,
     route,
@@ -88,6 +89,13 @@ def test_a_route_has_its_way_its_numbers_and_its_last_error() -> None:
     assert "Not used since the start" in text
 
 
+def test_outcomes_that_are_rare_are_shown_when_there_are_any() -> None:
+    rare = gateway(routes=(route(instances={"unanswered": 2, "not-followed": 5}),))
+    assert "Stored 0 Stored, warning 0 Not stored 0 No answer 2 Not followed 5" in outline(rare).text
+    assert "Not stored 0 From source" in outline(gateway(routes=(route(instances={}),))).text
+    assert "Aborted 1 From source" in outline(gateway(routes=(route(instances={}, objects="pass"),))).text
+
+
 def test_an_emergency_setting_has_its_reason_its_operator_and_its_end() -> None:
     page = outline(troubled())
     assert "ct2-to-pacs open, emergency setting" in page.text
@@ -116,6 +124,11 @@ def test_certificates_are_in_the_order_of_their_ends() -> None:
     assert lefts == ["ended 3 days ago", "7 hours left", "12 days left", "400 days left", "2,900 days left"]
     assert "node certificate CN=CT gateway, OU=Radiology, O=Hospital" in text
     assert "First to end ended 3 days ago /etc/hsm-dicom/maker-chain.pem" in text
+
+
+def test_a_certificate_that_is_named_by_its_subject_is_named_once() -> None:
+    page = outline(gateway(certificates=(certificate("anchor", "CN=Hospital CA", 90, "CN=Hospital CA"),)))
+    assert "90 days left 2027-02-25 09:30 UTC trust anchor CN=Hospital CA Version" in page.text
 
 
 def test_the_end_of_the_page_has_version_configuration_clock_and_lost_events() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.status_json import SCHEMA, StatusDocumentError, parse_status, status_document
-from hsm_dicom.gateway.status import GatewayStatus
+from hsm_dicom.gateway.status import REFUSAL_KINDS, GatewayStatus, RouteState
 from tests.hsm_dicom.gateway.pages.examples import gateway, hostile, troubled
 
 
@@ -77,3 +78,4 @@ def test_every_member_is_documented() -> None:
 
     missing = {name for part in parts for name in _plain(part) if f"`{name}`" not in chapter}
     assert missing == set()
+    assert {word for word in (*REFUSAL_KINDS, *Outcome, *RouteState) if f"`{word}`" not in chapter} == set()
