@@ -216,3 +216,22 @@ def test_each_pin_is_noted_with_its_answer(node: TestToken, proxy: Proxy) -> Non
     scenes.play(code, proxy.serving(node.uri("rsa")), environment=proxy.environment())
     assert proxy.presentations() == [Presentation("C_Login", pin, 0xA3, forwarded=False)]
     assert proxy.presented() == []
+
+
+def test_threads_that_lose_their_sessions_while_they_sign_crash_nothing(token: TestToken, proxy: Proxy) -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+key = tokens.open_key(uris[0])
+def work(_):
+    for _ in range(5):
+        try:
+            sign(key)
+        except TokenError:
+            pass
+with ThreadPoolExecutor(6) as pool:
+    list(pool.map(work, range(6)))
+sign(key)
+"""
+    uri = proxy.serving(token.generate("key"))
+    proxy.rule("C_SignInit lose=sessions skip=3 times=15")
+    assert scenes.play(code, uri, environment=proxy.environment()) == []

@@ -30,6 +30,12 @@ static int takes_slot(int place)
            place == InitToken || place == OpenSession || place == CloseAllSessions;
 }
 
+static int takes_session(int place)
+{
+    return !takes_slot(place) && place != Initialize && place != Finalize && place != GetInfo &&
+           place != GetFunctionList && place != GetSlotList && place != WaitForSlotEvent;
+}
+
 /* The arguments that are templates: where the attributes are; their number follows. */
 static int template_of(int place, int second)
 {

@@ -71,6 +71,10 @@ static ulong answer(int place, const ulong *x)
     }
     lock();
     int absent = is_absent(place, x, &rv);
+    if (!absent && begin_use(place, x[0])) {
+        rv = 0xb3; /* CKR_SESSION_HANDLE_INVALID */
+        absent = 1;
+    }
     ulong first = takes_slot(place) ? real_slot(x[0]) : x[0];
     unlock();
     if (!absent)
@@ -81,6 +85,8 @@ static ulong answer(int place, const ulong *x)
         list_slots(x, &rv, room);
     if (!rv)
         follow_sessions(place, x);
+    if (!absent)
+        end_use(place, x[0]);
     decision after = decide(place, 1, x, &rv);
     unlock();
     note_pins(place, x, rv, !absent);

@@ -12,8 +12,8 @@
  *   rv=0x30              answer so, and do not forward the call; with after=1, forward it and answer so
  *   takes=0.5            seconds, before the call is forwarded; with after=1, once the token has answered
  *   hang=1               the same until the line is no longer in the file; then the call goes on
- *   lose=session         close the session of the call before it is forwarded; lose=sessions: all sessions with that
- *                        token; lose=login: log out; lose=module: finalise the module
+ *   lose=session         lose the session of the call before it is forwarded; lose=sessions: all sessions with that
+ *                        token. A call that uses such a session already goes on, and no other one may. lose=login: log out; lose=module: finalise the module
  *   lose=token           the same as sessions, and the token is absent until the line is no longer in the file
  *   length=0, more=-1    what an attribute or an output (C_Sign, C_FindObjects, C_GetSlotList, ...) has for a length.
  *                        An attribute of length=-1 is one that the token does not have (CKR_ATTRIBUTE_TYPE_INVALID)

@@ -1,7 +1,13 @@
-/* Sessions and their slots; slots that a rule invents; tokens that a rule took away. */
-enum { MOST_SESSIONS = 256, MOST_SLOTS = 4096 };
+/* Sessions and their slots; slots that a rule invents; tokens that a rule took away.
+ *
+ * A token that loses a session refuses it from then on, and does nothing to a call that uses it already. SoftHSM frees a
+ * session that is closed, also while another thread is in a call with it, which then crashes. So a session that is lost
+ * is closed there when no call uses it any more.
+ */
+enum { MOST_SESSIONS = 1024, MOST_SLOTS = 4096 };
 
-static struct { ulong handle, slot; } sessions[MOST_SESSIONS];
+/* is_known: the slot of a session that is lost and closed is still told, because its token is absent. */
+static struct { ulong handle, slot; int calls, is_lost, is_closed, is_known; } sessions[MOST_SESSIONS];
 static int session_count;
 static struct { ulong slot; char text[LONGEST_RULE]; } lost[MOST_SLOTS];
 static int lost_count;
@@ -48,6 +54,59 @@ static ulong real_slot(ulong slot)
     return invented && invented->copy[0] ? slot_with(invented->copy) : slot;
 }
 
+static int place_of(int place, ulong handle)
+{
+    for (int index = 0; takes_session(place) && index < session_count; index++)
+        if (sessions[index].handle == handle)
+            return index;
+    return NONE;
+}
+
+/* Close a session that is lost and that no call uses, and forget it unless it must be known. */
+static void settle(int index)
+{
+    if (!sessions[index].is_lost || sessions[index].calls)
+        return;
+    if (!sessions[index].is_closed)
+        forward(CloseSession, sessions[index].handle, 0, 0, 0, 0, 0, 0, 0);
+    sessions[index].is_closed = 1;
+    if (!sessions[index].is_known)
+        sessions[index] = sessions[--session_count];
+}
+
+static void lose_session(int index, int is_known)
+{
+    sessions[index].is_lost = 1;
+    sessions[index].is_known = is_known;
+    settle(index);
+}
+
+static void lose_sessions(ulong slot, int is_known)
+{
+    for (int index = session_count - 1; index >= 0; index--)
+        if (sessions[index].slot == slot)
+            lose_session(index, is_known);
+}
+
+/* Whether the session of a call is lost; else the call uses it until end_use. */
+static int begin_use(int place, ulong handle)
+{
+    int index = place_of(place, handle);
+    if (index == NONE)
+        return 0;
+    sessions[index].calls += !sessions[index].is_lost;
+    return sessions[index].is_lost;
+}
+
+static void end_use(int place, ulong handle)
+{
+    int index = place_of(place, handle);
+    if (index == NONE || !sessions[index].calls)
+        return;
+    sessions[index].calls--;
+    settle(index);
+}
+
 static void forget_sessions(ulong slot)
 {
     for (int index = session_count - 1; index >= 0; index--)
@@ -59,7 +118,7 @@ static int is_lost(ulong slot)
 {
     for (int index = lost_count - 1; index >= 0; index--) {
         if (!is_there(lost[index].text)) {
-            forget_sessions(lost[index].slot);
+            lose_sessions(lost[index].slot, 0);
             lost[index] = lost[--lost_count];
         } else if (lost[index].slot == slot)
             return 1;
@@ -75,17 +134,15 @@ static void lose(const rule *r, int place, const ulong *x)
     if (r->lose == LOSE_MODULE) {
         forward(Finalize, 0, 0, 0, 0, 0, 0, 0, 0);
         session_count = 0;
-    } else if (r->lose == LOSE_SESSION && !takes_slot(place)) {
-        forward(CloseSession, x[0], 0, 0, 0, 0, 0, 0, 0);
+    } else if (r->lose == LOSE_SESSION && place_of(place, x[0]) != NONE) {
+        lose_session(place_of(place, x[0]), 0);
     } else if (r->lose == LOSE_LOGIN && !takes_slot(place)) {
         forward(Logout, x[0], 0, 0, 0, 0, 0, 0, 0);
     } else if ((r->lose == LOSE_SESSIONS || r->lose == LOSE_TOKEN) && slot != (ulong)-1 && !is_lost(slot)) {
-        forward(CloseAllSessions, real_slot(slot), 0, 0, 0, 0, 0, 0, 0);
+        lose_sessions(slot, r->lose == LOSE_TOKEN);
         if (r->lose == LOSE_TOKEN && lost_count < MOST_SLOTS) {
             lost[lost_count].slot = slot;
             strcpy(lost[lost_count++].text, r->text);
-        } else {
-            forget_sessions(slot);
         }
     }
 }
@@ -133,6 +190,7 @@ static void list_slots(const ulong *x, ulong *rv, ulong room)
 static void follow_sessions(int place, const ulong *x)
 {
     if (place == OpenSession && session_count < MOST_SESSIONS) {
+        memset(&sessions[session_count], 0, sizeof sessions[0]);
         sessions[session_count].handle = *(ulong *)x[4];
         sessions[session_count++].slot = x[0];
     } else if (place == Initialize || place == Finalize) {
