@@ -26,6 +26,10 @@ class Attributes:
         """A part of a sentence for each requested value that is malformed."""
         return tuple(self._odd.values())
 
+    def has(self, kind: Attribute) -> bool:
+        """Return whether the token reports a value, which may be empty."""
+        return kind in self._values
+
     def flag(self, kind: Attribute) -> bool | None:
         """Return a CK_BBOOL: one byte, 0 or 1."""
         value = self._values.get(kind)

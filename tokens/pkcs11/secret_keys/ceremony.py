@@ -18,7 +18,7 @@ from pkcs11 import Attribute, ObjectClass
 from pkcs11 import exceptions as p11
 
 from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
-from tokens.errors import CeremonyError, MechanismNotOfferedError, TokenError, sentence_case
+from tokens.errors import CeremonyError, MechanismNotOfferedError, OperationFailedError, TokenError, sentence_case
 from tokens.events.reporting import report_ceremony_step
 from tokens.pkcs11.calls.faults import is_loss, translate_error
 from tokens.pkcs11.calls.faults import name as fault_name
@@ -114,15 +114,27 @@ def import_secret(
 
 
 def list_secrets(connection: Connection, prefix: str | None = None) -> list[SecretEntry]:
-    """Return the secret keys whose labels begin with the prefix, sorted by use and index."""
+    """Return the secret keys whose labels begin with the prefix, sorted by use and index.
+
+    Raises `OperationFailedError` if the token has secret keys and reports the label of none.
+    """
     prefix = prefix or DEFAULT_PREFIX
 
     def read(worker: Worker) -> list[SecretEntry]:
         connection.check_login(worker)
         entries = []
         objects = connection.objects(worker.session)
-        for found in objects.find({Attribute.CLASS: ObjectClass.SECRET_KEY}):
-            place = _place(prefix, objects.name(found).label)
+        reported = {
+            found: objects.read(found, (Attribute.LABEL,))
+            for found in objects.find({Attribute.CLASS: ObjectClass.SECRET_KEY})
+        }
+        if reported and not any(one.has(Attribute.LABEL) for one in reported.values()):
+            raise OperationFailedError(
+                f"{sentence_case(connection.token.description)} does not report the labels of its secret keys "
+                "(CKA_LABEL)."
+            )
+        for found, attributes in reported.items():
+            place = _place(prefix, attributes.text(Attribute.LABEL))
             if place is not None:
                 info = describe(objects, found)
                 secret = SecretKey(connection.module.queries, worker.session, found)
