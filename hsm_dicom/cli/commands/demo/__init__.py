@@ -1,19 +1,24 @@
-"""`hsm-dicom demo`: a token, a key, real images signed and verified, and refused after one byte was changed.
+"""`hsm-dicom demo`: what this program does, shown on this computer with a software HSM.
 
-The demonstration uses one folder and no network. `story` calls the public functions of this library, like any program.
+The stories call the public functions of this library and its commands, like any program.
 
-| module      | one idea                                                 |
-|-------------|----------------------------------------------------------|
-| `story`     | the steps of the demonstration                           |
-| `narrator`  | the output of the steps                                  |
-| `softhsm`   | a software HSM in a folder                               |
-| `authority` | a CA for demonstrations, its key in memory only          |
+| module          | one idea                                                                            |
+|-----------------|-------------------------------------------------------------------------------------|
+| `story`         | real images signed and verified, and refused after one byte was changed             |
+| `gateway_story` | a modality without TLS stores into a PACS that accepts nothing else                  |
+| `steps`         | what both stories share                                                             |
+| `narrator`      | the output of the steps                                                             |
+| `softhsm`       | a software HSM in a folder                                                          |
+| `authority`     | a CA for demonstrations, its key in memory only                                     |
+| `pacs`          | a PACS that accepts DICOM over TLS only                                             |
+| `picture`       | a picture of a page                                                                 |
 """
 
 from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +29,21 @@ from hsm_dicom.cli.options import Verbose
 EXAMPLE = "Example: hsm-dicom demo --dir ./demonstration"
 
 
+class Subject(StrEnum):
+    """What can be shown."""
+
+    SIGNATURES = "signatures"
+    GATEWAY = "gateway"
+
+
 def demo(
+    subject: Annotated[
+        Subject,
+        typer.Argument(
+            metavar="[SUBJECT]",
+            help="What to show: signatures, or the gateway for devices without TLS (gateway).",
+        ),
+    ] = Subject.SIGNATURES,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -36,11 +55,13 @@ def demo(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Show signing and verification in a few seconds.
+    """Show signing and verification, or the gateway, in a few seconds.
 
-    SoftHSM takes the place of the HSM. Sample images of pydicom are signed, verified, and refused after a change.
+    SoftHSM takes the place of the HSM. Sample images of pydicom are signed, verified, and refused after a change; or
+    sent by a program without TLS to one that accepts nothing else.
     """
-    from hsm_dicom.cli.commands.demo.story import DemonstrationError, tell
+    from hsm_dicom.cli.commands.demo import gateway_story, story
+    from hsm_dicom.cli.commands.demo.steps import DemonstrationError
 
     with ExitStack() as stack:
         if folder is None:
@@ -50,4 +71,5 @@ def demo(
                 raise DemonstrationError(f"{folder} is not empty; name a new folder for the demonstration.")
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             place = folder.resolve()
+        tell = gateway_story.tell if subject is Subject.GATEWAY else story.tell
         tell(place, kept=folder is not None)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 _LIFETIME = timedelta(days=30)
 
 
 class DemonstrationAuthority:
-    """CA that issues one certificate, and a CRL without entries."""
+    """CA that issues certificates for signatures and for TLS on this computer, and a CRL without entries."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -44,6 +46,20 @@ class DemonstrationAuthority:
             self._builder(request.subject, public_key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(usage.value, usage.critical)
+            .sign(self._key, hashes.SHA256())
+        )
+
+    def certify_for_tls(self, subject: x509.Name, public_key: rsa.RSAPublicKey) -> x509.Certificate:
+        """Issue a certificate for both sides of TLS on the loopback address (PS3.15, Annex B)."""
+        usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        both_sides = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        return (
+            self._builder(subject, public_key)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(both_sides, critical=False)
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
 

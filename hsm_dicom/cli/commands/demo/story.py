@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import subprocess
 import time
@@ -14,15 +13,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pydicom.data import get_testdata_file
 
 from hsm_dicom.cli.commands.demo.authority import DemonstrationAuthority
 from hsm_dicom.cli.commands.demo.narrator import Narrator
-from hsm_dicom.cli.commands.demo.softhsm import provision
+from hsm_dicom.cli.commands.demo.steps import LABEL, DemonstrationError, find_test_file, make_token
 from hsm_dicom.cli.render import output
 from hsm_dicom.config import find_token_access, load_configuration
 from hsm_dicom.dataset import DicomFile
-from hsm_dicom.errors import DicomError
 from hsm_dicom.events import EventFile
 from hsm_dicom.identity import Identity, load_identity
 from hsm_dicom.signatures import Profile, SigningReport, SigningRequest, check_integrity, sign
@@ -30,21 +27,12 @@ from hsm_dicom.trust import TrustStore
 from hsm_dicom.validation.validator import Outcome, Validator, Verdict
 from tokens.csr import certificate_request
 from tokens.errors import KeyNotExportableError
-from tokens.manager import default_manager
-from tokens.pins.refusals import RefusalMemory
-from tokens.pins.sources import FromFile
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 from tokens.pkcs11.certificates import import_certificates
 from tokens.pkcs11.check import reveals_private_value
-from tokens.pkcs11.officer import initialise_token
 
-LABEL = "demonstration"
 _PATIENT_NAME = 0x00100010
 _FULL_SPEED_SECONDS = 0.5
-
-
-class DemonstrationError(DicomError):
-    """A step of the demonstration had an unexpected result."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +61,7 @@ def tell(folder: Path, *, kept: bool) -> None:
         f"Everything happens in {folder}" + ("." if kept else ", which is removed at the end."),
     )
     with EventFile(folder / "events.jsonl").record():
-        module = _make_token(tale, folder)
+        module = make_token(tale, folder)
         authority = DemonstrationAuthority()
         _make_key(tale, folder, authority)
         with load_identity(LABEL, load_configuration(folder / "hsm-dicom.toml")) as identity:
@@ -86,38 +74,6 @@ def tell(folder: Path, *, kept: bool) -> None:
             rate = _signatures_per_second(identity)
     _tell_timings(tale, folder, rate)
     _what_next(tale, folder, module, kept=kept)
-
-
-def _make_token(tale: Narrator, folder: Path) -> Path:
-    tale.step("A token", "SoftHSM plays the HSM. Yours takes its place by the name of its .so file.")
-    path = provision(folder)
-    for name in ("user.pin", "so.pin"):
-        pin = folder / name
-        pin.touch(mode=0o600)
-        pin.write_text(secrets.token_urlsafe(9))
-    with tale.time_step("initialise the token"):
-        token = initialise_token(
-            default_manager().tokens.module(path),
-            LABEL,
-            FromFile(folder / "so.pin"),
-            FromFile(folder / "user.pin"),
-            memory=RefusalMemory(folder / "state"),
-        )
-    tale.facts(
-        ("token", token.label),
-        ("serial", token.serial),
-        ("module", str(path)),
-        ("PIN", "random, in a file that only its owner may read"),
-    )
-    tale.command(f"hsm-dicom token init --module {path} --label {LABEL}")
-    config = folder / "hsm-dicom.toml"
-    config.touch(mode=0o600)
-    config.write_text(
-        f'[tokens.{LABEL}]\nmodule = "{path}"\nserial = "{token.serial}"\npin = "file:user.pin"\n\n'
-        f'[identities.{LABEL}]\ntoken = "{LABEL}"\nobject = "node"\ncertificate = "token"\n\n'
-        '[state]\nfolder = "state"\n\n[events]\nfile = "events.jsonl"\n'
-    )
-    return path
 
 
 def _make_key(tale: Narrator, folder: Path, authority: DemonstrationAuthority) -> None:
@@ -170,7 +126,7 @@ def _sign_images(tale: Narrator, folder: Path, identity: Identity) -> None:
     rows = output.Table("object", "profile", "signed", "ms", right=("signed", "ms"))
     for sample in SAMPLES:
         source = folder / "images" / sample.name
-        shutil.copy(_find_test_file(sample.name), source)
+        shutil.copy(find_test_file(sample.name), source)
         request = SigningRequest(certificate, sample.profile, purpose=sample.purpose)
         started = time.perf_counter()
         report: SigningReport = sign(source, folder / "signed" / sample.name, identity.key, request)
@@ -263,13 +219,6 @@ def _signatures_per_second(identity: Identity) -> float:
         key.sign(b"demonstration", padding.PKCS1v15(), hashes.SHA256())
         count += 1
     return count / _FULL_SPEED_SECONDS
-
-
-def _find_test_file(name: str) -> Path:
-    found = get_testdata_file(name, download=False)
-    if found is None:
-        raise DemonstrationError(f"This pydicom does not ship {name}; install pydicom 3 from PyPI.")
-    return Path(str(found))
 
 
 def _words(verdict: Verdict) -> str:
