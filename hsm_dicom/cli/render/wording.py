@@ -71,8 +71,12 @@ def paragraphs(text: str) -> str:
 @contextmanager
 def _printable_usage() -> Iterator[None]:
     """Make the message of a usage error printable: it quotes arguments, which may be names of files."""
+    from tokens.errors import Error
+
     try:
         yield
+    except Error:
+        raise  # the handler of `main` makes it printable
     except Exception as error:
         message = getattr(error, "message", None)
         if isinstance(message, str) and not message.isprintable() and not is_help_request(error):

@@ -107,3 +107,13 @@ def test_without_dcmsign_the_rest_is_reported(tmp_path: Path) -> None:
     result = run_program("demo", PATH=str(programs))
     assert result.status == exits.OK
     assert "apt-get install dcmtk" in result.said
+
+
+def test_an_error_that_names_a_folder_with_a_line_break_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "a\nb"
+    folder.mkdir()
+    (folder / "mine").touch()
+    result = run_program("demo", "--dir", folder)
+    assert result.status == exits.FAILED
+    assert "is not empty" in result.err
+    assert result.err.count("\n") == 1

@@ -26,7 +26,7 @@ from tokens.pkcs11.certificates import import_certificates
 
 MODALITY = "CT1"
 SAMPLES = ("CT_small.dcm", "MR_small.dcm", "693_J2KI.dcm")
-PROGRAM = (sys.executable, "-c", "from hsm_dicom.cli import main; main()")
+PROGRAM = (sys.executable, "-P", "-c", "from hsm_dicom.cli import main; main()")
 _SECONDS = 20.0
 
 _CONFIGURATION = """
