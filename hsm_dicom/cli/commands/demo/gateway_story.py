@@ -25,9 +25,9 @@ from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 from tokens.pkcs11.certificates import import_certificates
 
 MODALITY = "CT1"
-SAMPLES = ("CT_small.dcm", "MR_small.dcm", "693_J2KI.dcm")
+SAMPLES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm")
 PROGRAM = (sys.executable, "-P", "-c", "from hsm_dicom.cli import main; main()")
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 _CONFIGURATION = """
 [trust]
@@ -194,7 +194,7 @@ def _stop(tale: Narrator, gateway: subprocess.Popen[str]) -> None:
 def _store(port: int, images: Path) -> bool:
     """Store the images as the modality, without TLS, and return whether all were stored."""
     program = find_program("storescu")
-    done = _run(program, "-xs", "-aet", MODALITY, "-aec", AE_TITLE, "+sd", "127.0.0.1", str(port), str(images))
+    done = _run(program, "-aet", MODALITY, "-aec", AE_TITLE, "+sd", "127.0.0.1", str(port), str(images))
     return done.returncode == 0
 
 
