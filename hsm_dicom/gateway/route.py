@@ -27,6 +27,7 @@ from hsm_dicom.gateway.authorisation import (
 from hsm_dicom.gateway.events import RelayEnded, RelayOpened, RelayRefused, RouteChanged
 from hsm_dicom.gateway.relay.association import Call, RelayedAssociation
 from hsm_dicom.gateway.relay.negotiation import Acceptance
+from hsm_dicom.gateway.services import find_service
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
 from hsm_dicom.gateway.sources import Sources
 from hsm_dicom.gateway.status import RouteState, RouteStatus
@@ -198,7 +199,7 @@ class Route:
                 name=name,
                 address=at,
                 text=f"{name}: association of '{call.request.calling_ae_title}' at {at} with "
-                f"'{call.target.name}' ({proven}).",
+                f"'{call.target.name}' ({proven}).{_describe_refused(acceptance)}",
                 source=call.source.name,
                 target=call.target.name,
                 calling_ae_title=call.request.calling_ae_title,
@@ -325,3 +326,9 @@ def report_refusal(
             reason=refusal.reason,
         )
     )
+
+
+def _describe_refused(acceptance: Acceptance) -> str:
+    """Return a sentence with the services of the contexts that the route refused; empty for none."""
+    services = sorted({str(find_service(one)) for one in acceptance.refused})
+    return f" Refused, since services = of the route does not list it: {', '.join(services)}." if services else ""
