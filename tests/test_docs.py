@@ -70,13 +70,18 @@ def run_shell(folder: Path, commands: list[str]) -> str:
     return done.stdout
 
 
-def run_page(folder: Path, page: str, *, before: Iterable[str] = (), port: int | None = None) -> str:
+def run_page(
+    folder: Path, page: str, *, before: Iterable[str] = (), port: int | None = None, ports: Iterable[int] = ()
+) -> str:
     """Run the commands of a page in one terminal, and compare what they print with the output that it shows.
 
     The output of a block of commands is the block of text behind it, if there is one. There, "…" stands for anything
-    within a line, and for any number of lines if it is one by itself. `port` replaces the port 12762 of the page.
+    within a line, and for any number of lines if it is one by itself. `port` replaces the port 12762 of the page, and
+    `ports` those that follow it.
     """
     text = (DOCS / page).read_text().replace("12762", str(port or 12762))
+    for number, other in enumerate(ports, 12763):
+        text = text.replace(str(number), str(other))
     pairs = re.findall(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", text, re.MULTILINE | re.DOTALL)
     assert pairs
     end = "=== end of a block ==="

@@ -117,3 +117,20 @@ def test_an_error_that_names_a_folder_with_a_line_break_is_one_line(tmp_path: Pa
     assert result.status == exits.FAILED
     assert "is not empty" in result.err
     assert result.err.count("\n") == 1
+
+
+@pytest.mark.browser
+def test_the_gateway_is_shown_with_a_picture(tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    result = run_program("demo", "gateway", "--dir", folder)
+    assert result.status == exits.OK, result
+    for words in (
+        "✗ The PACS rejects the CT's connection.",
+        "✓ The PACS stored 3 objects, received over TLS from the gateway.",
+        "✗ Association rejected: Calling AE Title Not Recognized.",
+        "instances: stored 3",
+        "✓ The gateway has stopped.",
+    ):
+        assert words in result.said
+    assert len(list((folder / "PACS").iterdir())) == 3
+    assert (folder / "status.png").read_bytes().startswith(b"\x89PNG")

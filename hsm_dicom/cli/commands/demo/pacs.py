@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,10 @@ class NoDcmtkError(DicomError):
 
 def find_program(name: str) -> str:
     """Return the path of a program of DCMTK. Raises `NoDcmtkError`."""
-    found = shutil.which(name)
+    # pynetdicom installs programs with the same names beside this Python.
+    ours = str(Path(sys.executable).parent)
+    places = [place for place in os.get_exec_path() if place != ours]
+    found = shutil.which(name, path=os.pathsep.join(places))
     if found is None:
         raise NoDcmtkError(f"DCMTK's {name} is not installed.", remedy="On Debian and Ubuntu: apt-get install dcmtk")
     return found
