@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Set
+from collections.abc import Callable, Hashable, Set
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self, runtime_checkable
 
@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 from pkcs11 import Mechanism
 
-from tokens.algorithms.hashing import hash_name
 from tokens.algorithms.unpadding import implicit_message, unpad
 from tokens.errors import (
     Error,
@@ -31,7 +30,14 @@ from tokens.errors import (
     Reason,
     sentence_case,
 )
-from tokens.mechanisms import Candidate, ecdsa_signature, rsa_decryption, rsa_signature
+from tokens.mechanisms import (
+    Candidate,
+    ecdsa_signature,
+    identify_hash,
+    identify_rsa_scheme,
+    rsa_decryption,
+    rsa_signature,
+)
 from tokens.policy import Finding, KeyAttributes
 
 CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1}
@@ -43,6 +49,9 @@ REFUSAL_PAUSE = 60.0
 A device that fails answers in the same way as one that refuses, so the refusal must end with the failure. Each trial
 costs a new login.
 """
+
+
+_Refusals = list[tuple[Candidate, MechanismNotOfferedError]]
 
 
 class CiphertextRejectedError(Error):
@@ -101,8 +110,8 @@ class _OnDevice:
 
     def __init__(self, device: DeviceKey) -> None:
         self.device = device
-        self._working_candidates: dict[object, Mechanism] = {}
-        self._refused_ways: dict[object, tuple[str, float]] = {}
+        self._working_candidates: dict[Hashable, Candidate] = {}
+        self._refused_schemes: dict[Hashable, tuple[str, float]] = {}
 
     def close(self) -> None:
         """Release the device. The key cannot be used afterwards; closing twice is allowed."""
@@ -140,44 +149,58 @@ class _OnDevice:
     def _not_exportable(self) -> NoReturn:
         raise KeyNotExportableError(f"{self.device.description} cannot be exported: it stays on its device.")
 
-    def _try_in_order(self, way: object, candidates: tuple[Candidate, ...], data: bytes) -> bytes:
-        """Use the first candidate that the device carries out, and remember it for the next operation.
+    def _sign(self, scheme: Hashable, data: bytes, list_candidates: Callable[[], tuple[Candidate, ...]]) -> bytes:
+        """Sign with the candidate that worked last for a scheme; if it is refused, or none did, with any other."""
+        refusal, since = self._refused_schemes.get(scheme, ("", 0.0))
+        if refusal and time.monotonic() < since + REFUSAL_PAUSE:
+            raise MechanismNotOfferedError(refusal)
+        refusals: _Refusals = []
+        known = self._working_candidates.get(scheme)
+        if known is not None and known.mechanism in self.device.offered:
+            signature = self._try(scheme, known, data, refusals)
+            if signature is not None:
+                return signature
+        return self._try_in_order(scheme, list_candidates(), data, refusals)
+
+    def _try_in_order(
+        self, scheme: Hashable, candidates: tuple[Candidate, ...], data: bytes, refusals: _Refusals
+    ) -> bytes:
+        """Sign with the first candidate that the device carries out. `refusals` are those that it has refused already.
 
         A mechanism list may contain mechanisms that do not work (SoftHSM 2.6.1 lists what its OpenSSL refuses).
         """
-        refused, since = self._refused_ways.get(way, ("", 0.0))
-        if refused and time.monotonic() < since + REFUSAL_PAUSE:
-            raise MechanismNotOfferedError(refused)
-        known = self._working_candidates.get(way)
-        ordered = (
-            sorted(candidates, key=lambda candidate: candidate.mechanism is not known)
-            if known is not None
-            else list(candidates)
-        )
-        refusals: list[MechanismNotOfferedError] = []
-        unclear: list[Candidate] = []
-        while ordered:
-            candidate = ordered.pop(0)
-            try:
-                signature = self._use(candidate, data)
-            except MechanismNotOfferedError as error:
-                if isinstance(error, MechanismUnclearError) and candidate not in unclear:
-                    unclear.append(candidate)
-                refusals.append(error)
-                if not ordered and unclear and len(refusals) == len(candidates):
-                    ordered = unclear[:1]  # try again: if the device failed, it is reconnected now, or lost
-                continue
-            self._working_candidates[way] = candidate.mechanism
-            return signature
-        refused = str(refusals[-1])
+        refused = [candidate.mechanism for candidate, _ in refusals]
+        for candidate in candidates:
+            if candidate.mechanism not in refused:
+                signature = self._try(scheme, candidate, data, refusals)
+                if signature is not None:
+                    return signature
+        unclear = [candidate for candidate, error in refusals if isinstance(error, MechanismUnclearError)]
+        if unclear:
+            # Once more: if the device failed, it is reconnected now, or lost.
+            signature = self._try(scheme, unclear[0], data, refusals)
+            if signature is not None:
+                return signature
+        _, last = refusals[-1]
+        refusal = str(last)
         if len(candidates) > 1:
-            refused = (
+            refusal = (
                 f"{sentence_case(self.device.description)} refused every mechanism for this operation: "
-                f"{', '.join(candidate.name for candidate in candidates)}. {refused}"
+                f"{', '.join(candidate.name for candidate in candidates)}. {refusal}"
             )
         if unclear:
-            self._refused_ways[way] = (refused, time.monotonic())
-        raise MechanismNotOfferedError(refused) from refusals[-1]
+            self._refused_schemes[scheme] = (refusal, time.monotonic())
+        raise MechanismNotOfferedError(refusal) from last
+
+    def _try(self, scheme: Hashable, candidate: Candidate, data: bytes, refusals: _Refusals) -> bytes | None:
+        """Sign with a candidate and remember it for the next signature; note it in `refusals` if it is refused."""
+        try:
+            signature = self._use(candidate, data)
+        except MechanismNotOfferedError as error:
+            refusals.append((candidate, error))
+            return None
+        self._working_candidates[scheme] = candidate
+        return signature
 
     def _use(self, candidate: Candidate, data: bytes) -> bytes:
         """Return the signature after the host has verified it.
@@ -232,8 +255,11 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
         `tokens.errors` if the token fails.
         """
         octets = _octets(data)
-        candidates = rsa_signature(padding, algorithm, self.key_size, self.device.offered, len(octets))
-        return self._try_in_order((type(padding), _name(algorithm)), candidates, octets)
+
+        def list_candidates() -> tuple[Candidate, ...]:
+            return rsa_signature(padding, algorithm, self.key_size, self.device.offered, len(octets))
+
+        return self._sign(identify_rsa_scheme(padding, algorithm, len(octets)), octets, list_candidates)
 
     def decrypt(self, ciphertext: bytes, padding: paddings.AsymmetricPadding) -> bytes:
         """Decrypt with PKCS1v15 or OAEP (RFC 8017).
@@ -321,8 +347,12 @@ class TokenECPrivateKey(_OnDevice, ec.EllipticCurvePrivateKey):
                 "deterministic signatures (RFC 6979).",
                 remedy="Remove deterministic_signing.",
             )
-        candidates = ecdsa_signature(signature_algorithm.algorithm, self.key_size, self.device.offered)
-        return self._try_in_order(_name(signature_algorithm.algorithm), candidates, _octets(data))
+        algorithm = signature_algorithm.algorithm
+
+        def list_candidates() -> tuple[Candidate, ...]:
+            return ecdsa_signature(algorithm, self.key_size, self.device.offered)
+
+        return self._sign(identify_hash(algorithm), _octets(data), list_candidates)
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
         """Always raises `MechanismNotOfferedError`: a signing key is not used for key agreement."""
@@ -353,9 +383,3 @@ def _octets(data: object) -> bytes:
         return bytes(memoryview(data))  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"The data to sign must be bytes, not {type(data).__name__}.") from None
-
-
-def _name(algorithm: hashes.HashAlgorithm | Prehashed | NoDigestInfo) -> tuple[str, bool]:
-    if isinstance(algorithm, NoDigestInfo):
-        return "digest-info", True
-    return hash_name(algorithm), isinstance(algorithm, Prehashed)

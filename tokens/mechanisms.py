@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -27,8 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
 from pkcs11 import MGF, Mechanism
 
-from tokens.algorithms._cryptography import mgf_hash, oaep_label, pss_salt_length
-from tokens.algorithms.hashing import digest, hash_name
+from tokens.algorithms._cryptography import get_prehashed_algorithm, mgf_hash, oaep_label, pss_salt, pss_salt_length
+from tokens.algorithms.hashing import digest_by_name, hash_name
 from tokens.algorithms.rsa_encoding import DIGEST_INFO_PREFIX, digest_info, emsa_pkcs1_v1_5, emsa_pss, is_pss_signature
 from tokens.errors import MechanismNotOfferedError
 
@@ -37,7 +38,7 @@ WORTH_SENDING = 16 * 1024
 
 Hash = hashes.HashAlgorithm | Prehashed | NoDigestInfo
 
-_MOST_SCHEMES = 256
+_PKCS1, _READY = paddings.PKCS1v15(), NoDigestInfo()
 
 _COMBINED_PKCS1 = {
     "md5": Mechanism.MD5_RSA_PKCS,
@@ -107,14 +108,28 @@ class Candidate:
     after: Transform = _pass_through
     verifies: Verification = _not_a_signature
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The PKCS#11 name, such as CKM_RSA_PKCS."""
         return "CKM_" + self.mechanism.name.lstrip("_")
 
 
-_known_schemes: dict[Hashable, tuple[list[Candidate], str]] = {}
-"""Candidates of RSA signatures that were made before; a handshake needs the same ones each time."""
+def identify_rsa_scheme(padding: object, algorithm: object, data_length: int) -> Hashable:
+    """Return a value that RSA signatures have in common if their candidates, and the order of these, are the same.
+
+    It is needed for each signature, so it checks nothing: arguments of wrong types have a value too.
+    """
+    scheme = identify_hash(algorithm), type(padding), data_length <= WORTH_SENDING
+    # Not `isinstance` first: it is slow for a padding of another class, since those of `cryptography` are abstract.
+    if type(padding) is paddings.PKCS1v15 or not isinstance(padding, paddings.PSS):
+        return scheme
+    return (*scheme, identify_hash(mgf_hash(padding)), pss_salt(padding))
+
+
+def identify_hash(algorithm: object) -> Hashable:
+    """Return a value that is the same for two hashes if they are the same, and hash the data or take it as hashed."""
+    hashed = get_prehashed_algorithm(algorithm) if isinstance(algorithm, Prehashed) else algorithm
+    return type(algorithm), type(hashed), getattr(hashed, "name", None), getattr(hashed, "digest_size", None)
 
 
 def rsa_signature(
@@ -125,38 +140,13 @@ def rsa_signature(
     `data_length` is in bytes and affects only the order. Raises `TypeError` or `ValueError` for arguments that
     `cryptography` refuses too, and `MechanismNotOfferedError` if the token offers no candidate.
     """
-    scheme = _identify_scheme(padding, algorithm, key_bits, data_length)
-    known = None if scheme is None else _known_schemes.get(scheme)
-    if known is None:
-        known = _list_rsa_candidates(padding, algorithm, key_bits, data_length)
-        if scheme is not None and len(_known_schemes) < _MOST_SCHEMES:
-            _known_schemes[scheme] = known
-    candidates, wanted = known
-    return _select_offered(candidates, offered, wanted)
-
-
-def _identify_scheme(padding: object, algorithm: Hash, key_bits: int, data_length: int) -> Hashable:
-    """Return a value that is the same for two signatures if their candidates are; None for other types of arguments."""
-    if not isinstance(algorithm, hashes.HashAlgorithm | Prehashed):
-        return None
-    size = algorithm.digest_size
-    scheme = (hash_name(algorithm), size, isinstance(algorithm, Prehashed), key_bits, data_length <= WORTH_SENDING)
     if isinstance(padding, paddings.PKCS1v15):
-        return scheme
-    if isinstance(padding, paddings.PSS):
-        return (*scheme, mgf_hash(padding).name, pss_salt_length(padding, size, key_bits))
-    return None
-
-
-def _list_rsa_candidates(
-    padding: object, algorithm: Hash, key_bits: int, data_length: int
-) -> tuple[list[Candidate], str]:
-    """List every candidate, whatever a token offers, and what they are for."""
-    if isinstance(padding, paddings.PKCS1v15):
-        return _pkcs1_v1_5(algorithm, key_bits, data_length), f"RSASSA-PKCS1-v1_5 with {describe_hash(algorithm)}"
-    if isinstance(padding, paddings.PSS):
-        return _pss(padding, algorithm, key_bits, data_length), f"RSASSA-PSS with {describe_hash(algorithm)}"
-    raise TypeError("Padding must be PKCS1v15 or PSS.")
+        candidates, scheme = _pkcs1_v1_5(algorithm, key_bits, data_length), "RSASSA-PKCS1-v1_5"
+    elif isinstance(padding, paddings.PSS):
+        candidates, scheme = _pss(padding, algorithm, key_bits, data_length), "RSASSA-PSS"
+    else:
+        raise TypeError("Padding must be PKCS1v15 or PSS.")
+    return _select_offered(candidates, offered, f"{scheme} with {describe_hash(algorithm)}")
 
 
 def ecdsa_signature(
@@ -167,18 +157,18 @@ def ecdsa_signature(
     `order_bits` is the size of the curve's order; a longer digest is cut to it (SEC 1, 4.1.3).
     """
     size = (order_bits + 7) // 8
+    name, hash_data = hash_name(algorithm), _make_hashing(algorithm)
+    # `cryptography` does not have RIPEMD-160; SHA-1 has the same length.
+    scheme = ec.ECDSA(Prehashed(hashes.SHA1()) if name == "ripemd160" else algorithm)  # noqa: S303
 
     def der(raw: bytes) -> bytes:
         half = len(raw) // 2
         return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
-        if hash_name(algorithm) == "ripemd160":  # `cryptography` does not have it; SHA-1 has the same length
-            return _verifies(public_key, signature, _hash(algorithm, data), ec.ECDSA(Prehashed(hashes.SHA1())))  # noqa: S303
-        return _verifies(public_key, signature, data, ec.ECDSA(algorithm))
+        return _verifies(public_key, signature, hash_data(data) if name == "ripemd160" else data, scheme)
 
-    candidates = [Candidate(Mechanism.ECDSA, None, lambda data: _hash(algorithm, data)[:size], der, verifies)]
-    name = hash_name(algorithm)
+    candidates = [Candidate(Mechanism.ECDSA, None, lambda data: hash_data(data)[:size], der, verifies)]
     if not isinstance(algorithm, Prehashed) and name in _COMBINED_ECDSA:
         candidates.append(Candidate(_COMBINED_ECDSA[name], after=der, verifies=verifies))
     return _select_offered(candidates, offered, f"ECDSA with {describe_hash(algorithm)}")
@@ -213,16 +203,15 @@ def _pkcs1_v1_5(algorithm: Hash, key_bits: int, data_length: int) -> list[Candid
     if isinstance(algorithm, NoDigestInfo):
         encode: Transform = _pass_through
     else:
-        name = hash_name(algorithm)
+        name, hash_data = hash_name(algorithm), _make_hashing(algorithm)
         if name not in DIGEST_INFO_PREFIX:
             raise ValueError(f"RSASSA-PKCS1-v1_5 with {name} is not supported.")
-        hashed: Hash = algorithm
 
         def encode(data: bytes) -> bytes:
-            return digest_info(name, _hash(hashed, data))
+            return digest_info(name, hash_data(data))
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
-        return _verifies(public_key, signature, encode(data), paddings.PKCS1v15(), NoDigestInfo())
+        return _verifies(public_key, signature, encode(data), _PKCS1, _READY)
 
     candidates = [
         Candidate(Mechanism.RSA_PKCS, before=encode, verifies=verifies),
@@ -238,27 +227,26 @@ def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int
     if isinstance(algorithm, NoDigestInfo):
         raise TypeError("PSS needs a hash.")
     name, mgf_name = hash_name(algorithm), hash_name(mgf_hash(padding))
+    hash_data = _make_hashing(algorithm)
     salt_length = pss_salt_length(padding, algorithm.digest_size, key_bits)
     hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
     exact = paddings.PSS(padding.mgf, salt_length)
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
         if "ripemd160" in (name, mgf_name):  # `cryptography` does not have it
-            return is_pss_signature(public_key, _hash(algorithm, data), signature, name, mgf_name, salt_length)
-        return _verifies(public_key, signature, _hash(algorithm, data), exact, hashed)
+            return is_pss_signature(public_key, hash_data(data), signature, name, mgf_name, salt_length)
+        return _verifies(public_key, signature, hash_data(data), exact, hashed)
 
     candidates: list[Candidate] = []
     if name in _DIGEST and mgf_name in _MGF1:
         parameter = (_DIGEST[name], _MGF1[mgf_name], salt_length)
-        candidates.append(
-            Candidate(Mechanism.RSA_PKCS_PSS, parameter, lambda data: _hash(algorithm, data), verifies=verifies)
-        )
+        candidates.append(Candidate(Mechanism.RSA_PKCS_PSS, parameter, hash_data, verifies=verifies))
         if isinstance(algorithm, hashes.HashAlgorithm):
             combined = Candidate(_COMBINED_PSS[name], parameter, verifies=verifies)
             candidates.insert(0 if data_length <= WORTH_SENDING else len(candidates), combined)
     by_host = Candidate(
         Mechanism.RSA_X_509,
-        before=lambda data: emsa_pss(_hash(algorithm, data), key_bits, name, mgf_name, salt_length),
+        before=lambda data: emsa_pss(hash_data(data), key_bits, name, mgf_name, salt_length),
         verifies=verifies,
     )
     return [*candidates, by_host]
@@ -274,14 +262,19 @@ def _verifies(public_key: Any, signature: bytes, data: bytes, *scheme: object) -
     return True
 
 
-def _hash(algorithm: Hash, data: bytes) -> bytes:
-    if isinstance(algorithm, NoDigestInfo):
+def _make_hashing(algorithm: hashes.HashAlgorithm | Prehashed) -> Transform:
+    """Return the function that hashes the data to sign, or checks the length of data that the caller has hashed."""
+    name = hash_name(algorithm)
+    if not isinstance(algorithm, Prehashed):
+        return lambda data: digest_by_name(name, data)
+    size = algorithm.digest_size
+
+    def check(data: bytes) -> bytes:
+        if len(data) != size:
+            raise ValueError(f"A {name} digest is {size} bytes, not {len(data)}.")
         return data
-    if isinstance(algorithm, Prehashed):
-        if len(data) != algorithm.digest_size:
-            raise ValueError(f"A {hash_name(algorithm)} digest is {algorithm.digest_size} bytes, not {len(data)}.")
-        return data
-    return digest(algorithm, data)
+
+    return check
 
 
 def _select_offered(candidates: list[Candidate], offered: Set[Mechanism], wanted: str) -> tuple[Candidate, ...]:

@@ -1,6 +1,7 @@
 """Candidate mechanisms, without a token."""
 
 import hashlib
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -8,10 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, decode_dss_signature
 from pkcs11 import MGF, Mechanism
 
-from tokens import mechanisms
 from tokens.algorithms.hashing import RIPEMD160
 from tokens.errors import MechanismNotOfferedError
-from tokens.mechanisms import WORTH_SENDING, ecdsa_signature, rsa_decryption, rsa_signature
+from tokens.mechanisms import WORTH_SENDING, ecdsa_signature, identify_rsa_scheme, rsa_decryption, rsa_signature
 
 PKCS1, SHA256 = padding.PKCS1v15(), hashes.SHA256()
 PSS = padding.PSS(padding.MGF1(SHA256), 32)
@@ -54,26 +54,48 @@ def test_pss_without_a_mechanism_is_padded_by_the_host() -> None:
     assert names(rsa_signature(PSS, SHA256, 2048, {Mechanism.RSA_X_509, Mechanism.RSA_PKCS})) == ["CKM_RSA_X_509"]
 
 
-def test_each_scheme_has_candidates_of_its_own_whatever_was_asked_for_before() -> None:
-    def describe(scheme: padding.AsymmetricPadding, algorithm: object, bits: int, length: int) -> object:
-        candidates = rsa_signature(scheme, algorithm, bits, EVERYTHING, length)  # type: ignore[arg-type]
-        raw = next(one for one in candidates if one.mechanism is Mechanism.RSA_X_509)
-        block = raw.before(bytes(32) if isinstance(algorithm, Prehashed) else b"data")
-        return [(one.name, one.parameter) for one in candidates], len(block), block[:2] == b"\0\1"
+class Renamed(hashes.SHA256):
+    """A hash of somebody else, which has its name from the caller."""
 
-    asked = [
-        (scheme, algorithm, bits, length)
-        for scheme in (PKCS1, PSS, padding.PSS(padding.MGF1(SHA256), 20), padding.PSS(padding.MGF1(hashes.SHA1()), 32))
-        for algorithm in (SHA256, hashes.SHA384(), Prehashed(SHA256))
-        for bits in (2048, 3072)
-        for length in (1, WORTH_SENDING + 1)
-    ]
-    alone = []
-    for one in asked:
-        mechanisms._known_schemes.clear()
-        alone.append(describe(*one))
-    assert [describe(*one) for one in asked * 2] == alone * 2
-    assert len({repr(one) for one in alone}) > len(asked) // 2
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]
+
+
+def test_schemes_with_other_candidates_have_another_identity() -> None:
+    """A key remembers by this value which candidate works."""
+
+    def make() -> list[tuple[padding.AsymmetricPadding, Any, int]]:
+        masks = (hashes.SHA256(), hashes.SHA1(), Renamed("sha256"))
+        salts = (32, 20, padding.PSS.MAX_LENGTH)
+        paddings = [PKCS1, *(padding.PSS(padding.MGF1(mask), salt) for mask in masks for salt in salts)]
+        algorithms = (hashes.SHA256(), hashes.SHA384(), Renamed("sha384"), Prehashed(hashes.SHA256()), NoDigestInfo())
+        return [
+            (scheme, algorithm, length)
+            for scheme in paddings
+            for algorithm in algorithms
+            for length in (1, WORTH_SENDING + 1)
+            if scheme is PKCS1 or not isinstance(algorithm, NoDigestInfo)
+        ]
+
+    def describe(scheme: padding.AsymmetricPadding, algorithm: Any, length: int) -> str:
+        candidates = rsa_signature(scheme, algorithm, 2048, EVERYTHING, length)
+        data = bytes(32) if isinstance(algorithm, Prehashed) else b"data"
+        inputs = [one.before(data) if one.mechanism is Mechanism.RSA_PKCS else None for one in candidates]
+        return repr([(one.name, one.parameter, value) for one, value in zip(candidates, inputs, strict=True)])
+
+    described: dict[object, str] = {}
+    for one, again in zip(make(), make(), strict=True):
+        assert identify_rsa_scheme(*one) == identify_rsa_scheme(*again), "other objects of the same value"
+        assert described.setdefault(identify_rsa_scheme(*one), describe(*one)) == describe(*one)
+    assert len(described) == len(make())
+
+
+def test_arguments_of_wrong_types_have_an_identity_of_their_own() -> None:
+    known = {identify_rsa_scheme(PKCS1, SHA256, 1), identify_rsa_scheme(PSS, SHA256, 1)}
+    for scheme, algorithm in ((PKCS1, hashlib.sha256()), (PKCS1, None), ("PSS", SHA256), (padding.OAEP, SHA256)):
+        assert identify_rsa_scheme(scheme, algorithm, 1) not in known
+        with pytest.raises(TypeError):
+            rsa_signature(scheme, algorithm, 2048, EVERYTHING)  # type: ignore[arg-type]
 
 
 def test_old_hashes_go_as_digest_info() -> None:

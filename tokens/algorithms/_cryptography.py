@@ -6,6 +6,8 @@ Parameters of a scheme have to reach a PKCS#11 mechanism, but `cryptography` pub
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -24,6 +26,11 @@ def mgf_hash(padding: paddings.PSS | paddings.OAEP) -> hashes.HashAlgorithm:
 def oaep_label(padding: paddings.OAEP) -> bytes | None:
     """Return the label L of RSAES-OAEP (RFC 8017 7.1)."""
     return padding._label
+
+
+def pss_salt(padding: paddings.PSS) -> Hashable:
+    """Return what the padding says about its salt: a number of bytes, or an object that stands for a rule."""
+    return padding._salt_length
 
 
 def pss_salt_length(padding: paddings.PSS, digest_size: int, key_bits: int) -> int:

@@ -38,5 +38,10 @@ def hash_name(algorithm: hashes.HashAlgorithm | Prehashed) -> str:
 
 def digest(algorithm: hashes.HashAlgorithm, data: bytes) -> bytes:
     """Return the digest of data, computed on the host."""
+    return digest_by_name(hash_name(algorithm), data)
+
+
+def digest_by_name(name: str, data: bytes) -> bytes:
+    """Return the digest of data by the hash that hashlib calls so."""
     # The caller named the hash; whether it is strong enough was decided before.
-    return hashlib.new(hash_name(algorithm), data, usedforsecurity=False).digest()
+    return hashlib.new(name, data, usedforsecurity=False).digest()
