@@ -7,6 +7,7 @@ import doctest
 import logging
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -19,11 +20,13 @@ from tokens.events import (
     KeyUse,
     Login,
     OperationOutcome,
+    QuietLock,
     emit,
     subscribe,
     subscriptions,
 )
-from tokens.events.reporting import report
+from tokens.events.bus import absorb_events, is_awaited
+from tokens.events.reporting import KeyUseReport, report
 
 LOGIN = Login(token_serial="1", token_label="CT room")
 USE = KeyUse(token_serial="1", token_label="CT room", key_label="k", operation="sign", mechanism="CKM_ECDSA")
@@ -116,26 +119,58 @@ def test_every_way_out_of_an_operation_is_reported(
     with (
         subscribe(received.append, DeviceEvent),
         contextlib.suppress(AuthenticationFailedError, TokenLostError, KeyboardInterrupt),
-        report(USE, refusals=AuthenticationFailedError),
+        report(LOGIN, refusals=AuthenticationFailedError),
+        KeyUseReport("1", "CT room", "k", "sign", "CKM_ECDSA"),
     ):
         if error is not None:
             raise error
-    (event,) = received
-    assert (event.outcome, event.reason, event.duration > 0) == (outcome, reason, True)
+    use, login = received
+    for event in (use, login):
+        assert (event.outcome, event.reason, event.duration > 0) == (outcome, reason, True)
+    assert replace(use, outcome=OperationOutcome.SUCCEEDED, reason="", duration=0.0) == USE
 
 
 def test_what_is_known_only_at_the_end_is_reported_and_a_duration_may_be_kept_back() -> None:
     received: list[DeviceEvent] = []
     with subscribe(received.append, DeviceEvent):
-        with report(LOGIN) as reported:
+        with contextlib.suppress(TokenLostError), report(LOGIN) as reported:
             reported.set(presented=False)
-        with contextlib.suppress(TokenLostError), report(USE, timed=False) as reported:
             reported.end(OperationOutcome.REFUSED, "first")
             raise TokenLostError("second")
+        with KeyUseReport("1", "CT room", "k", "decrypt", "CKM_RSA_PKCS", timed=False):
+            pass
     login, use = received
     assert isinstance(login, Login)
-    assert not login.presented
-    assert (use.outcome, use.reason, use.duration) == (OperationOutcome.REFUSED, "first", 0.0)
+    assert (login.presented, login.outcome, login.reason) == (False, OperationOutcome.REFUSED, "first")
+    assert use.duration == 0.0
+
+
+def test_a_use_of_a_key_reaches_all_that_may_receive_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The event of a success that nobody receives is not made."""
+
+    def use() -> None:
+        with KeyUseReport("1", "CT room", "k", "sign", "CKM_ECDSA"):
+            pass
+
+    with caplog.at_level(logging.WARNING, "tokens"):
+        use()
+        assert not is_awaited(KeyUse, KeyUse.level)
+        with subscribe(print, Login):
+            assert is_awaited(KeyUse, KeyUse.level)
+    with caplog.at_level(logging.INFO, "tokens"):
+        use()
+    assert len(caplog.messages) == 1
+    deferred: list[KeyUse] = []
+    with caplog.at_level(logging.WARNING, "tokens"), contextlib.ExitStack() as later:
+        lock = QuietLock(threading.RLock(), 1.0, TokenLostError)
+        with lock, lock:
+            use()
+            later.enter_context(subscribe(deferred.append, KeyUse))
+        assert len(deferred) == 1
+    absorbed: list[Event] = []
+    with caplog.at_level(logging.WARNING, "tokens"), absorb_events(lambda event: absorbed.append(event) is None):
+        use()
+    assert len(absorbed) == 1
 
 
 def test_a_loss_that_cannot_be_logged_stops_nothing_either() -> None:

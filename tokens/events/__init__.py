@@ -19,7 +19,7 @@ holds a PIN, a secret key, or any byte of the data that a key was used on.
 'CT room'
 """
 
-from tokens.events.bus import EventLostError, Subscription, defer_events, emit, subscribe, subscriptions
+from tokens.events.bus import EventLostError, QuietLock, Subscription, emit, subscribe, subscriptions
 from tokens.events.devices import (
     CeremonyStep,
     DeviceEvent,
@@ -43,10 +43,10 @@ __all__ = [
     "KeyUseSummary",
     "Login",
     "OperationOutcome",
+    "QuietLock",
     "Reconnection",
     "Restored",
     "Subscription",
-    "defer_events",
     "emit",
     "event_name",
     "subscribe",

@@ -64,10 +64,13 @@ class Subscription:
 
 
 class _Deferral(threading.local):
-    """The list or filter to which the events of this thread go first; see `defer_events` and `absorb_events`."""
+    """The list or filter to which the events of this thread go first; see `QuietLock` and `absorb_events`."""
 
-    deferred: list[tuple[Event, bool]] | None = None
-    absorb: Callable[[Event], bool] | None = None
+    def __init__(self) -> None:
+        self.depth = 0
+        """How often this thread holds a lock that defers events."""
+        self.deferred: list[tuple[Event, bool]] = []
+        self.absorb: Callable[[Event], bool] | None = None
 
 
 class _Bus:
@@ -112,20 +115,33 @@ def subscriptions() -> tuple[Subscription, ...]:
     return _bus.subscriptions
 
 
-@contextmanager
-def defer_events() -> Iterator[None]:
-    """Deliver this thread's events when the block ends, since a subscriber may need a lock that the block holds."""
-    deferral = _bus.deferral
-    if deferral.deferred is not None:
-        yield
-        return
-    deferral.deferred = []
-    try:
-        yield
-    finally:
-        events, deferral.deferred = deferral.deferred, None
-        for event, logged in events:
-            emit(event, logged=logged)
+class QuietLock:
+    """A lock whose holder's events are delivered when it has released the lock, which a subscriber may need.
+
+    It is acquired for a `with` block within `timeout` seconds, and may be acquired again by its holder. If another
+    thread holds it for longer, the block raises what `make_error` returns.
+    """
+
+    def __init__(self, lock: threading.RLock, timeout: float, make_error: Callable[[], Error]) -> None:
+        self._lock = lock
+        self._timeout = timeout
+        self._make_error = make_error
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=self._timeout):
+            raise self._make_error()
+        _bus.deferral.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        deferral = _bus.deferral
+        deferral.depth -= 1
+        try:
+            self._lock.release()
+        finally:
+            if deferral.deferred and not deferral.depth:
+                events, deferral.deferred = deferral.deferred, []
+                for event, logged in events:
+                    emit(event, logged=logged)
 
 
 @contextmanager
@@ -143,13 +159,24 @@ def absorb_events(absorb: Callable[[Event], bool]) -> Iterator[None]:
         deferral.absorb = before
 
 
+def is_awaited(kind: type[Event], level: int) -> bool:
+    """Return whether anyone may receive an event of a kind that is logged at a level; if not, it need not be made."""
+    deferral = _bus.deferral
+    return (
+        deferral.depth > 0
+        or deferral.absorb is not None
+        or len(_bus.subscriptions) > 1  # `logging` is always one
+        or kind.logger.isEnabledFor(level)
+    )
+
+
 def emit(event: Event, *, logged: bool = True) -> None:
     """Deliver an event to every subscriber. Never raises: what a subscriber loses is counted and logged.
 
     With `logged` False it is not written to `logging`, because another event with its reason is.
     """
     deferral = _bus.deferral
-    if deferral.deferred is not None:
+    if deferral.depth:
         deferral.deferred.append((event, logged))
         return
     if deferral.absorb is not None and deferral.absorb(event):

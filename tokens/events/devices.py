@@ -34,8 +34,8 @@ class DeviceEvent(Event):
     reason: str = ""
 
     def log_level(self) -> int:
-        """Return INFO for an operation that succeeded, WARNING for any other."""
-        return logging.INFO if self.outcome is OperationOutcome.SUCCEEDED else logging.WARNING
+        """Return `level`, which is INFO, for an operation that succeeded, WARNING for any other."""
+        return self.level if self.outcome is OperationOutcome.SUCCEEDED else logging.WARNING
 
     def describe(self) -> str:
         """Return the event as one line for a log."""

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from tokens.errors import AuthenticationFailedError, TokenError, TokenTimeoutError
-from tokens.events.bus import emit
+from tokens.events.bus import emit, is_awaited
 from tokens.events.devices import CeremonyStep, DeviceEvent, KeyUse, OperationOutcome
-
-T = TypeVar("T")
 
 
 class Report:
@@ -39,73 +37,81 @@ class Report:
         return replace(self._event, **self._members)
 
 
-class _Reporting(AbstractContextManager[T]):
-    """Emits an event when a block ends. Not a generator: this is done for every use of a key."""
-
-    __slots__ = ("_began", "_given", "_refusals", "_reported", "_timed")
-
-    def __init__(
-        self,
-        reported: Report,
-        given: T,
-        refusals: type[TokenError] | tuple[type[TokenError], ...],
-        timed: bool,
-        started: float | None,
-    ) -> None:
-        self._reported = reported
-        self._given = given
-        self._refusals = refusals
-        self._timed = timed
-        self._began = time.perf_counter() if started is None else started
-
-    def __enter__(self) -> T:
-        return self._given
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        reported = self._reported
-        if error is None:
-            reported.end(OperationOutcome.SUCCEEDED)
-        elif isinstance(error, TokenError):
-            refused = isinstance(error, self._refusals)
-            reported.end(OperationOutcome.REFUSED if refused else OperationOutcome.FAILED, str(error))
-        else:
-            reported.end(OperationOutcome.FAILED)
-        if self._timed:
-            reported.set(duration=time.perf_counter() - self._began)
-        emit(reported.make_event())
-
-
+@contextmanager
 def report(
     event: DeviceEvent,
     *,
     refusals: type[TokenError] | tuple[type[TokenError], ...] = (),
-    timed: bool = True,
     started: float | None = None,
-) -> AbstractContextManager[Report]:
+) -> Iterator[Report]:
     """Emit `event` when the block ends, with its outcome and duration, whether the block succeeds or raises.
 
     A `TokenError` among `refusals` makes the outcome REFUSED, any other exception FAILED; the text of a `TokenError`
-    is the reason. With `timed=False` the duration is zero, for operations whose duration would reveal a secret.
-    `started` is `time.perf_counter()` of an operation that began before the block.
+    is the reason. `started` is `time.perf_counter()` of an operation that began before the block.
     """
+    began = time.perf_counter() if started is None else started
     reported = Report(event)
-    return _Reporting(reported, reported, refusals, timed, started)
+    try:
+        yield reported
+    except BaseException as error:
+        reported.end(*_judge(error, refusals))
+        raise
+    else:
+        reported.end(OperationOutcome.SUCCEEDED)
+    finally:
+        reported.set(duration=time.perf_counter() - began)
+        emit(reported.make_event())
 
 
-def report_key_use(
-    serial: str, token_label: str, key_label: str, operation: str, mechanism: str, *, timed: bool = True
-) -> AbstractContextManager[None]:
-    """Emit a `KeyUse` when the block ends. `mechanism` is a PKCS#11 or an ISO/IEC 7816 name."""
-    event = KeyUse(
-        token_serial=serial,
-        token_label=token_label,
-        key_label=key_label,
-        operation=operation,
-        mechanism=mechanism,
-    )
-    return _Reporting(Report(event), None, AuthenticationFailedError, timed, None)
+class KeyUseReport(AbstractContextManager[None]):
+    """Emits a `KeyUse` when its block ends. `mechanism` is a PKCS#11 or an ISO/IEC 7816 name.
+
+    With `timed=False` the duration is zero, for operations whose duration would reveal a secret. Every use of a key has
+    such a block, so it is not a generator, and does not make the event of a success that nobody receives.
+    """
+
+    __slots__ = ("_began", "_names", "_timed")
+
+    def __init__(
+        self, serial: str, token_label: str, key_label: str, operation: str, mechanism: str, *, timed: bool = True
+    ) -> None:
+        self._names = serial, token_label, key_label, operation, mechanism
+        self._timed = timed
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and not is_awaited(KeyUse, KeyUse.level):
+            return
+        outcome, reason = _judge(error, AuthenticationFailedError)
+        duration = time.perf_counter() - self._began if self._timed else 0.0
+        serial, token_label, key_label, operation, mechanism = self._names
+        emit(
+            KeyUse(
+                token_serial=serial,
+                token_label=token_label,
+                key_label=key_label,
+                operation=operation,
+                mechanism=mechanism,
+                outcome=outcome,
+                duration=duration,
+                reason=reason,
+            )
+        )
+
+
+def _judge(
+    error: BaseException | None, refusals: type[TokenError] | tuple[type[TokenError], ...]
+) -> tuple[OperationOutcome, str]:
+    """Return the outcome of a block, and the reason if a `TokenError` gives one."""
+    if error is None:
+        return OperationOutcome.SUCCEEDED, ""
+    if not isinstance(error, TokenError):
+        return OperationOutcome.FAILED, ""
+    return OperationOutcome.REFUSED if isinstance(error, refusals) else OperationOutcome.FAILED, str(error)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from pkcs11 import TokenFlag
@@ -120,7 +121,7 @@ class Connection(SessionPool):
                 return result
 
     def _forget_handles(self) -> None:
-        with self._hold_lock():
+        with self._quiet_lock:
             for worker in self._idle:
                 worker.keys.clear()
 
@@ -130,7 +131,7 @@ class Connection(SessionPool):
             worker = self._acquire()
             generation = worker.generation
             try:
-                result = self.module.run(lambda: self._run_checked(job, worker))
+                result = self.module.run(partial(self._run_checked, job, worker))
             except BaseException:
                 self._discard(worker)
                 raise
@@ -199,7 +200,7 @@ class Connection(SessionPool):
 
     def use_credentials(self, newer: Credentials) -> None:
         """Log in with these credentials from now on, if they differ or the current PIN was refused."""
-        with self._hold_lock():
+        with self._quiet_lock:
             if self.credentials is None or self.credentials.is_replaced_by(newer):
                 if self.credentials is not None:
                     self.credentials.forget()
@@ -215,7 +216,7 @@ class Connection(SessionPool):
 
     def invalidate(self) -> None:
         """End all sessions: another component re-initialised the module, and handles are stale."""
-        with self._hold_lock():
+        with self._quiet_lock:
             self._end_sessions()
 
     # -- reconnecting ---------------------------------------------------------------------------------------
@@ -244,7 +245,7 @@ class Connection(SessionPool):
         return self._reconnect_by(failed, self._initialise_and_log_in)
 
     def _reconnect_by(self, failed: _AttemptError, step: Callable[[], str]) -> bool:
-        with self._hold_lock():
+        with self._quiet_lock:
             if self._generation != failed.generation and self._anchor is not None:
                 return True  # another thread has reconnected meanwhile
             event = Reconnection(

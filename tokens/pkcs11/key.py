@@ -20,7 +20,7 @@ from tokens.errors import (
     TokenBusyError,
     TokenLostError,
 )
-from tokens.events.reporting import report_key_use
+from tokens.events.reporting import KeyUseReport
 from tokens.keys import CiphertextRejectedError
 from tokens.mechanisms import Candidate
 from tokens.pkcs11.calls.capabilities import Offered
@@ -191,7 +191,7 @@ class Pkcs11Key:
         token = self._connection.token
         # The duration of a decryption could tell a good ciphertext from a bad one.
         timed = operation != "decrypt"
-        with report_key_use(token.serial, token.label, self.name.label, operation, candidate.name, timed=timed):
+        with KeyUseReport(token.serial, token.label, self.name.label, operation, candidate.name, timed=timed):
             if self._release is None:
                 raise TokenLostError(f"Key {self.description} was closed.")
             return self._run(operation, job)

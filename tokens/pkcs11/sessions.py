@@ -7,11 +7,9 @@ only one session, the anchor is the worker.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +18,7 @@ from pkcs11 import exceptions as p11
 
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import Facts, PinSourceError, Reason, TokenBusyError, TokenLostError, sentence_case
-from tokens.events import defer_events
+from tokens.events import QuietLock
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.faults import _StaleSessionError
@@ -65,14 +63,13 @@ class SessionPool:
         self.credentials = credentials
         self.deadlines = deadlines
         self._limit = max(1, sessions)
-        self._changed = threading.Condition()
-        self.authenticating = threading.Lock()
-        """Held during a context-specific login, so that an outdated PIN is refused only once."""
+        self._make_locks()
         self._anchor: int | None = None
         self._epoch = -1
         self._generation = 0
         self._idle: list[Worker] = []
         self._busy = 0
+        self._waiting = 0
         self._closed = False
         self._open_ceremonies = 0
         self._failing = False
@@ -84,7 +81,7 @@ class SessionPool:
 
     def is_alive(self) -> bool:
         """Return whether the token answers and its last job succeeded; False also during a reconnection."""
-        if self._failing or not self._changed.acquire(blocking=False):
+        if self._failing or not self._lock.acquire(blocking=False):
             return False
         try:
             if self._anchor is None or self._epoch != self.module.epoch:
@@ -94,7 +91,7 @@ class SessionPool:
         except (p11.PKCS11Error, TokenLostError, TokenBusyError):
             return False
         finally:
-            self._changed.release()
+            self._lock.release()
 
     def check_answers(self) -> None:
         """Raise `TokenLostError` while a call has not returned from the token or its module. Makes no call."""
@@ -117,32 +114,27 @@ class SessionPool:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's sessions and locks, which are invalid in the child."""
-        self._changed = threading.Condition()
-        self.authenticating = threading.Lock()
+        self._make_locks()
         self._anchor = None
         self._epoch = -1
         self._generation += 1
         self._idle = []
-        self._busy = 0
+        self._busy = self._waiting = 0
         self._open_ceremonies = 0
+
+    def _make_locks(self) -> None:
+        self._lock = threading.RLock()
+        self._quiet_lock = QuietLock(self._lock, BUSY_TIMEOUT, self._busy_error)
+        """The same lock: the thread that holds it may be logging in to a device that hangs."""
+        self._changed = threading.Condition(self._lock)
+        self.authenticating = threading.Lock()
+        """Held during a context-specific login, so that an outdated PIN is refused only once."""
 
     # -- the pool -------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _hold_lock(self) -> Iterator[None]:
-        # The thread that holds the lock may be logging in to a device that hangs, so the wait is bounded.
-        # Events are delivered after the lock is released: a subscriber may use a key of this token.
-        with defer_events():
-            if not self._changed.acquire(timeout=BUSY_TIMEOUT):
-                raise self._busy_error()
-            try:
-                yield
-            finally:
-                self._changed.release()
-
     def _acquire(self) -> Worker:
         deadline = time.monotonic() + BUSY_TIMEOUT
-        with self._hold_lock():
+        with self._quiet_lock:
             while True:
                 self._ensure_login()
                 if self._idle:
@@ -153,7 +145,12 @@ class SessionPool:
                     if worker is not None:
                         self._busy += 1
                         return worker
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                self._waiting += 1
+                try:
+                    is_woken = self._changed.wait(max(0.0, deadline - time.monotonic()))
+                finally:
+                    self._waiting -= 1
+                if not is_woken:
                     raise self._busy_error()
 
     def _open_worker(self) -> Worker | None:
@@ -170,11 +167,12 @@ class SessionPool:
         return Worker(session, self._epoch, self._generation)
 
     def _release(self, worker: Worker) -> None:
-        with self._changed:
+        with self._lock:
             if worker.generation == self._generation and not self._closed:
                 self._busy -= 1
                 self._idle.append(worker)
-                self._changed.notify()
+                if self._waiting:
+                    self._changed.notify()
             else:
                 self.module.close_session(worker.session, worker.epoch)
 
@@ -205,12 +203,12 @@ class SessionPool:
         try:
             return self.module.queries.open_session(slot, writable=True)
         except p11.SessionCount:
-            with self._hold_lock():
+            with self._quiet_lock:
                 self._end_idle_workers()
         try:
             return self.module.queries.open_session(slot, writable=True)
         except p11.SessionCount:
-            with self._hold_lock():
+            with self._quiet_lock:
                 if self._busy:
                     raise
                 self._log_in_again(writable=True)

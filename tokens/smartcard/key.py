@@ -13,7 +13,7 @@ from pkcs11 import Mechanism
 
 from tokens.card_uri import CardUri
 from tokens.errors import KeyPolicyError, NoSuchKeyError, TokenLostError, UnsupportedKeyError
-from tokens.events.reporting import report_key_use
+from tokens.events.reporting import KeyUseReport
 from tokens.keys import CURVES, CiphertextRejectedError
 from tokens.mechanisms import Candidate
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
@@ -138,7 +138,7 @@ class SmartCardKey:
         application = self.application
         # The duration of a decryption could distinguish a good ciphertext from a bad one.
         timed = operation != "decrypt"
-        return report_key_use(
+        return KeyUseReport(
             application.serial, application.label, self.key.name, operation, candidate.name, timed=timed
         )
 

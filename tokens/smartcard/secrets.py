@@ -27,7 +27,7 @@ from tokens.errors import (
     TokenLostError,
     sentence_case,
 )
-from tokens.events.reporting import report_key_use
+from tokens.events.reporting import KeyUseReport
 from tokens.secrets import BLOCK, ZERO_IV, Use
 from tokens.smartcard.apdu import tlv
 from tokens.smartcard.apdu.commands import (
@@ -166,7 +166,7 @@ class SmartCardSecrets:
     ) -> contextlib.AbstractContextManager[None]:
         """Report the block as a use of the secret key."""
         application = self.application
-        return report_key_use(application.serial, application.label, f"{use}-{index}", operation, mechanism)
+        return KeyUseReport(application.serial, application.label, f"{use}-{index}", operation, mechanism)
 
     def authorise(self, session: CardSession) -> None:
         """Present the PIN, if the profile has one."""

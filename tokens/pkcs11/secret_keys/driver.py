@@ -35,7 +35,7 @@ from tokens.errors import (
     TokenLostError,
     sentence_case,
 )
-from tokens.events.reporting import report_key_use
+from tokens.events.reporting import KeyUseReport
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.des_forms import FULL_MAC
 from tokens.pkcs11.secret_keys.des_forms import name as mechanism_name
@@ -168,7 +168,7 @@ class Pkcs11Secrets:
     def report_use(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
         """Report the block as a use of the secret key."""
         token = self.connection.token
-        return report_key_use(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
+        return KeyUseReport(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
 
     def block(self, secret: SecretInfo, block: bytes, operation: str, *, decrypting: bool) -> bytes:
         """Encrypt or decrypt one block (ECB). The caller reports the use."""
