@@ -58,7 +58,8 @@ def test_a_module_is_finalised_with_its_last_owner_and_initialised_again(node: T
         + """
 one, two = DeviceManager(), DeviceManager()
 def is_initialised():
-    return loaded.cryptoki.call(Function.GET_SLOT_LIST, 0, None, None) != CRYPTOKI_NOT_INITIALIZED
+    rv = loaded.run(lambda: loaded.cryptoki.call(Function.GET_SLOT_LIST, 0, None, None))
+    return rv != CRYPTOKI_NOT_INITIALIZED
 for manager in (one, two):
     sign(tokens.open_key(uri, manager=manager))
 loaded = one.tokens.module(Path(module))
@@ -90,7 +91,8 @@ modules.QUIET_TIMEOUT = 0.2
 manager = DeviceManager()
 loaded = manager.tokens.module(Path(module))
 def is_initialised():
-    return loaded.cryptoki.call(Function.GET_SLOT_LIST, 0, None, None) != CRYPTOKI_NOT_INITIALIZED
+    rv = loaded.run(lambda: loaded.cryptoki.call(Function.GET_SLOT_LIST, 0, None, None))
+    return rv != CRYPTOKI_NOT_INITIALIZED
 inside, leave = threading.Event(), threading.Event()
 def hang():
     loaded.run(lambda: (inside.set(), leave.wait()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Set
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cryptography import x509
 from pkcs11 import Mechanism, MechanismFlag
@@ -25,7 +25,6 @@ from tokens.keys import CiphertextRejectedError
 from tokens.mechanisms import Candidate
 from tokens.pkcs11.calls.capabilities import Offered
 from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name
-from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.login.key_use import KeyLogin
 from tokens.pkcs11.objects import FoundKey, PublicKey, describe_key, find_private_key, has_public_key, read_certificates
@@ -34,10 +33,16 @@ from tokens.policy import Finding, KeyPolicy, enforce
 from tokens.uri import Pkcs11Uri
 
 T = TypeVar("T")
-
+R = TypeVar("R", covariant=True)
 
 Authenticate = Callable[[], None]
 """Presents the PIN for one use of a key, between C_SignInit and C_Sign."""
+
+
+class _Job(Protocol[R]):
+    """A use of a key in a session; with `authenticate`, of one that requires its PIN for each use."""
+
+    def __call__(self, worker: Worker, authenticate: Authenticate | None = None) -> R: ...
 
 
 class Pkcs11Key:
@@ -51,9 +56,11 @@ class Pkcs11Key:
         release: Callable[[], None],
     ) -> None:
         self._connection = connection
+        self._queries = connection.module.queries
         self._release: Callable[[], None] | None = release
         opened = connection.run(lambda worker: self._look_up(worker, wanted), "open a key")
         self.name = opened.name
+        self._text = str(opened.name)
         self.attributes = opened.attributes
         self.public_key: PublicKey = opened.require_public_key()
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", opened.attributes, policy)
@@ -98,7 +105,7 @@ class Pkcs11Key:
         # Several threads may meet the first refusal at once: each counts its own.
         refusal = candidate.mechanism, threading.get_ident()
 
-        def job(worker: Worker, authenticate: Authenticate | None) -> bytes:
+        def job(worker: Worker, authenticate: Authenticate | None = None) -> bytes:
             session, key = worker.session, self._handle(worker)
             try:
                 if authenticate is None:
@@ -143,7 +150,7 @@ class Pkcs11Key:
                 facts=Facts(reason=Reason.KEY_NOT_FOR_DECRYPTION),
             )
 
-        def job(worker: Worker, authenticate: Authenticate | None) -> bytes | None:
+        def job(worker: Worker, authenticate: Authenticate | None = None) -> bytes | None:
             session, key = worker.session, self._handle(worker)
             plaintext: bytes | None = None
             try:
@@ -187,29 +194,29 @@ class Pkcs11Key:
         if release is not None:
             release()
 
-    def _use(self, operation: str, candidate: Candidate, job: Callable[[Worker, Authenticate | None], T]) -> T:
+    def _use(self, operation: str, candidate: Candidate, job: _Job[T]) -> T:
         token = self._connection.token
         # The duration of a decryption could tell a good ciphertext from a bad one.
         timed = operation != "decrypt"
         with KeyUseReport(token.serial, token.label, self.name.label, operation, candidate.name, timed=timed):
             if self._release is None:
                 raise TokenLostError(f"Key {self.description} was closed.")
-            return self._run(operation, job)
+            doing = f"{operation} with key {self._text}"
+            if self.attributes.always_authenticate:
+                return self._authenticate(job, doing)
+            return self._connection.run(job, doing)
 
-    def _run(self, operation: str, job: Callable[[Worker, Authenticate | None], T]) -> T:
-        doing = f"{operation} with key {self.name}"
-        if not self.attributes.always_authenticate:
-            return self._connection.run(lambda worker: job(worker, None), doing)
+    def _authenticate(self, job: _Job[T], doing: str) -> T:
+        """Run the job with the context-specific login that CKA_ALWAYS_AUTHENTICATE requires (PKCS#11 v3.1, 4.9)."""
         lock = self._connection.authenticating
         if not lock.acquire(timeout=BUSY_TIMEOUT):
             raise TokenBusyError(f"Key {self.description} has been in use for {BUSY_TIMEOUT:.0f} seconds.")
         try:
-            return self._authenticate(job, doing)
+            return self._run_with_pin(job, doing)
         finally:
             lock.release()
 
-    def _authenticate(self, job: Callable[[Worker, Authenticate | None], T], doing: str) -> T:
-        """Run the job with the context-specific login that CKA_ALWAYS_AUTHENTICATE requires (PKCS#11 v3.1, 4.9)."""
+    def _run_with_pin(self, job: _Job[T], doing: str) -> T:
         credentials, token = self._connection.credentials, self._connection.token
         if credentials is None:
             raise KeyPolicyError(f"Key {self.description} requires its PIN for each use.", remedy="Add a PIN source.")
@@ -229,10 +236,6 @@ class Pkcs11Key:
 
         with login.use():
             return self._connection.run(attempt, doing)
-
-    @property
-    def _queries(self) -> Queries:
-        return self._connection.module.queries
 
     def _look_up(self, worker: Worker, wanted: Pkcs11Uri) -> FoundKey:
         objects = self._connection.objects(worker.session)

@@ -30,7 +30,8 @@ class Gate:
     """
 
     def __init__(self, *, one_at_a_time: bool = False) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._inside: dict[int, int] = {}
         self._alone = False
         self._finished = False
@@ -39,7 +40,7 @@ class Gate:
 
     def __enter__(self) -> None:
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             if me in self._inside:
                 self._inside[me] += 1
                 return
@@ -50,11 +51,12 @@ class Gate:
     def __exit__(self, *_: object) -> None:
         clear_openssl_errors()
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             self._inside[me] -= 1
             if not self._inside[me]:
                 del self._inside[me]
-                self._changed.notify_all()
+                if self._alone or self._one_at_a_time:  # otherwise nobody waits for a thread to leave
+                    self._changed.notify_all()
 
     def close(self, timeout: float) -> bool:
         """Close the gate and wait until no thread is inside; open it again and return False after `timeout` seconds."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,7 @@ from tests.tokens.answers.hung import SHOWS_LATE_EFFECT, Hung
 from tests.tokens.answers.job import Job
 from tests.tokens.answers.jobs import JOBS, fill
 from tests.tokens.answers.scene import ABOUT_A_SLOT, CALLS, PINS, attempt, functions_of, give, hasten, presented, put
-from tokens.pkcs11.calls import cryptoki
-from tokens.pkcs11.calls.functions import Function
+from tokens.pkcs11.calls.call_threads import CallThreads
 
 DEADLINE = 0.2
 """Seconds that each call of the function that hangs may take."""
@@ -90,20 +88,16 @@ def play(name: str, job: Job, function: str, when: str) -> Hung:
 @contextmanager
 def short_deadline(name: str) -> Iterator[None]:
     """Allow each call of a function `DEADLINE` seconds during the block; the others get `WAIT`."""
-    kind_of, limit_of = cryptoki.kind_of, cryptoki.limit_of
-    calling = threading.local()
+    begin_call = CallThreads.begin_call
 
-    def note(function: Function, *, awaits_person: bool = False) -> str:
-        calling.name = function.official_name
-        return kind_of(function, awaits_person=awaits_person)
+    def begin(self: CallThreads, function: str, slot: int | None, seconds: float, kind: str) -> None:
+        begin_call(self, function, slot, DEADLINE if function == name else WAIT, kind)
 
-    put(cryptoki, "kind_of", note)
-    put(cryptoki, "limit_of", lambda kind, deadlines: DEADLINE if calling.name == name else WAIT)
+    put(CallThreads, "begin_call", begin)
     try:
         yield
     finally:
-        put(cryptoki, "kind_of", kind_of)
-        put(cryptoki, "limit_of", limit_of)
+        put(CallThreads, "begin_call", begin_call)
 
 
 if __name__ == "__main__":

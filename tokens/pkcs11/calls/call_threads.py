@@ -37,7 +37,15 @@ _LOOK = 0.05
 _MARK = "is_device_call"
 """The attribute of a method that `device_call` made."""
 
-_here = threading.local()
+
+class _Here(threading.local):
+    """What a call thread knows about itself."""
+
+    threads: CallThreads | None = None
+    lane: Lane
+
+
+_here = _Here()
 
 
 class CallThreads:
@@ -59,7 +67,7 @@ class CallThreads:
     @property
     def is_here(self) -> bool:
         """Whether the current thread is one of these."""
-        return getattr(_here, "threads", None) is self
+        return _here.threads is self
 
     @property
     def has_late_calls(self) -> bool:
@@ -77,7 +85,7 @@ class CallThreads:
         if self.is_here:
             return job()
         self.fence.check()
-        return self._hand_over(job, self.gate, late)
+        return self._hand_over(job, self.fence.gate, late)
 
     def perform(self, owner: Any, method: Callable[..., T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
         """Carry out a method of `owner` as a job."""
@@ -111,7 +119,7 @@ class CallThreads:
 
         `kind` is the field of `CallDeadlines` from which the seconds are.
         """
-        lane: Lane = _here.lane
+        lane = _here.lane
         if lane.late is not None and not lane.has_ended:
             raise _make_departure_error()
         self.fence.check(slot)
@@ -134,7 +142,7 @@ class CallThreads:
         """End the idle threads."""
         while self._idle:
             lane = self._idle.pop()
-            lane.prepare(None)
+            lane.prepare(None, contextlib.nullcontext())
             lane.go.release()
 
     def forget(self) -> None:
@@ -258,11 +266,6 @@ class CallThreads:
 
     # -- the call thread's side -----------------------------------------------------------------------------
 
-    def _require_caller(self) -> None:
-        """Raise if the caller left before the job began, which then must not begin."""
-        if _here.lane.late is not None:
-            raise _make_departure_error()
-
     def _start(self) -> Lane:
         lane = Lane()
         try:
@@ -287,11 +290,12 @@ class CallThreads:
 
     def _carry_out(self, lane: Lane, job: Callable[[], Any]) -> None:
         """Carry out a job, and settle it inside the gate: who finalises the module then finds a late call recorded."""
-        entrance, lane.job, lane.entrance = lane.entrance, None, None
+        lane.job = None
         try:
-            with entrance or contextlib.nullcontext():
+            with lane.entrance:
                 try:
-                    self._require_caller()
+                    if lane.late is not None:  # the caller left before the job began, which then must not begin
+                        raise _make_departure_error()
                     lane.outcome = (job(), None)
                 except BaseException as error:
                     lane.outcome = (None, error)

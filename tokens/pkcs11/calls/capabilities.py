@@ -56,13 +56,18 @@ class Offered(Set[Mechanism]):
     def __init__(self, capabilities: Callable[[], Capabilities], uses: MechanismFlag) -> None:
         self._capabilities = capabilities
         self._uses = int(uses)
+        self._known: dict[object, bool] = {}
 
     @classmethod
     def _from_iterable(cls, mechanisms: Iterable[Mechanism]) -> frozenset[Mechanism]:  # type: ignore[override]
         return frozenset(mechanisms)
 
     def __contains__(self, mechanism: object) -> bool:
-        return isinstance(mechanism, Mechanism) and self._capabilities().serves(mechanism, self._uses)
+        known = self._known.get(mechanism)
+        if known is None:
+            known = isinstance(mechanism, Mechanism) and self._capabilities().serves(mechanism, self._uses)
+            self._known[mechanism] = known
+        return known
 
     def __iter__(self) -> Iterator[Mechanism]:
         return (mechanism for mechanism in Mechanism if mechanism in self)

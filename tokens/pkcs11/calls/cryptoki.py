@@ -19,7 +19,7 @@ from tokens.errors import ModuleError, TokenError, TokenLostError
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls.call_threads import CallRunner, device_call
 from tokens.pkcs11.calls.functions import Function
-from tokens.pkcs11.calls.limits import kind_of, limit_of
+from tokens.pkcs11.calls.limits import PERSON, kind_of
 
 OK = 0x00
 CRYPTOKI_ALREADY_INITIALIZED = 0x191
@@ -61,6 +61,19 @@ class _InitializeArguments(ctypes.Structure):
     )
 
 
+class _LoadedFunction:
+    """A function of the module, and what every call of it needs to know."""
+
+    __slots__ = ("call", "kind", "name", "takes_session", "takes_slot")
+
+    def __init__(self, function: Function, call: Callable[..., int]) -> None:
+        self.call = call
+        self.name = function.official_name
+        self.takes_slot = function.takes_slot
+        self.takes_session = function.takes_session
+        self.kind = kind_of(function)
+
+
 class Cryptoki:
     """The function list of one module. Its methods may be called in any thread."""
 
@@ -69,7 +82,7 @@ class Cryptoki:
         # CK_VERSION is two bytes; the pointers behind it are aligned.
         first = function_list + ctypes.sizeof(ctypes.c_void_p)
         self._functions = ctypes.cast(first, ctypes.POINTER(ctypes.c_void_p))
-        self._loaded: dict[Function, Callable[..., int]] = {}
+        self._loaded: dict[Function, _LoadedFunction] = {}
         self._slots: dict[int, int] = {}
         self._deadlines: dict[int, CallDeadlines] = {}
         self._longest = DEFAULT_DEADLINES
@@ -158,38 +171,32 @@ class Cryptoki:
         return set(self._slots.values())
 
     def call(self, function: Function, *arguments: Any, awaits_person: bool = False, slot: int | None = None) -> int:
-        """Call a function; the first argument is a CK_ULONG if it is a slot or a session.
+        """Call a function, in a job of a call thread; the first argument is a CK_ULONG if it is a slot or a session.
 
-        `slot` is that of the token, if it is not known from the session.
-
-        A job of a call thread makes the call at once. It must keep the arguments, because a call outlives the caller
-        that leaves it. Raises `ModuleError` if the module lacks the function, and `TokenTimeoutError`.
+        `slot` is that of the token, if it is not known from the session. `awaits_person` is for a PIN that is typed on
+        the device itself. The job must keep the arguments, because a call outlives the caller that leaves it. Raises
+        `ModuleError` if the module lacks the function, and as `CallThreads.begin_call` does.
         """
-        if not self.threads.is_here:
-            return self.threads.run(lambda: self.call(function, *arguments, awaits_person=awaits_person, slot=slot))
-        slot = self._find_slot(function, arguments) if slot is None else slot
+        loaded = self._loaded.get(function)
+        if loaded is None:
+            loaded = self._loaded[function] = _LoadedFunction(function, self._load(function))
+        if loaded.takes_session and slot is None:
+            slot = self._slots.get(arguments[0].value)
+        elif loaded.takes_slot:
+            slot = arguments[0].value
         deadlines = self._longest if slot is None else self._deadlines.get(slot, self._longest)
-        called = self._load(function)
-        kind = kind_of(function, awaits_person=awaits_person)
-        self.threads.begin_call(function.official_name, slot, limit_of(kind, deadlines), kind)
+        kind = PERSON if awaits_person else loaded.kind
+        self.threads.begin_call(loaded.name, slot, getattr(deadlines, kind), kind)
         try:
-            return int(called(*arguments))  # ctypes releases the interpreter's lock during the call
+            return loaded.call(*arguments)  # ctypes releases the interpreter's lock during the call
         finally:
             self.threads.end_call()
 
-    def _find_slot(self, function: Function, arguments: tuple[Any, ...]) -> int | None:
-        if function.takes_session:
-            return self._slots.get(arguments[0].value)
-        return int(arguments[0].value) if function.takes_slot else None
-
     def _load(self, function: Function) -> Callable[..., int]:
-        known = self._loaded.get(function)
-        if known is None:
-            address = self._functions[int(function)]
-            if not address:
-                raise ModuleError(f"The PKCS#11 module has no {function.official_name}.")
-            known = self._loaded[function] = ctypes.CFUNCTYPE(ctypes.c_ulong)(address)
-        return known
+        address = self._functions[int(function)]
+        if not address:
+            raise ModuleError(f"The PKCS#11 module has no {function.official_name}.")
+        return ctypes.CFUNCTYPE(ctypes.c_ulong)(address)
 
     def _present(
         self, function: Function, place: tuple[int, ...], pins: tuple[Pin | None, ...], text: bytes | None = None

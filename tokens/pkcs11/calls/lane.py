@@ -1,7 +1,11 @@
-"""One call thread and its current job, as its two sides see them: the thread, and the caller that waits."""
+"""One call thread and its current job, as its two sides see them: the thread, and the caller that waits.
+
+A lane that a caller has left is not used again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -40,22 +44,25 @@ class Lane:
         self.go.acquire()
         self.done = threading.Lock()
         self.done.acquire()
-        self.prepare(None)
-
-    def prepare(self, job: Callable[[], Any] | None, entrance: AbstractContextManager[object] | None = None) -> None:
-        """Take the next job, which is carried out inside the entrance."""
-        self.job = job
-        self.entrance = entrance
         self.outcome: tuple[Any, BaseException | None] = (None, None)
-        self.settling: dict[str, str] = {}
-        """Which side settled the job: its thread when the job has ended, or its caller when it leaves."""
         self.late: tuple[LateCall, Callable[[Any], None] | None] | None = None
         """Set by a caller that leaves, before it settles."""
-        self.interrupted = self.has_ended = False
-        self.function = self.kind = ""
+        self.has_ended = False
+        """Set by the thread when a job has ended that its caller had left."""
+        self.kind = ""
+        self.expires = math.inf
+        self.prepare(None, contextlib.nullcontext())
+
+    def prepare(self, job: Callable[[], Any] | None, entrance: AbstractContextManager[object]) -> None:
+        """Take the next job, which is carried out inside the entrance. What each job leaves as it was is not set."""
+        self.job = job
+        self.entrance = entrance
+        self.settling: dict[str, str] = {}
+        """Which side settled the job: its thread when the job has ended, or its caller when it leaves."""
+        self.interrupted = False
+        self.function = ""
         self.slot: int | None = None
         self.began = time.monotonic()
-        self.expires = math.inf
 
     def settle(self, side: str) -> bool:
         """Return True to the first of the two sides that asks, however often that one asks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tokens.deadlines import CallDeadlines
 from tokens.pkcs11.calls.functions import Function
 
 _WRITES = (Function.CREATE_OBJECT, Function.DESTROY_OBJECT)
@@ -24,12 +23,10 @@ _KINDS = {
 _KIND_OF = {function: kind for kind, functions in _KINDS.items() for function in functions}
 
 
-def kind_of(function: Function, *, awaits_person: bool = False) -> str:
-    """Return the field of `CallDeadlines` for a call; `awaits_person` for a PIN that is typed on the device itself."""
-    return "person" if awaits_person else _KIND_OF.get(function, "session")
+PERSON = "person"
+"""The field for a call that waits for a PIN which is typed on the device itself."""
 
 
-def limit_of(kind: str, deadlines: CallDeadlines) -> float:
-    """Return the seconds that a call of a kind may take."""
-    limit: float = getattr(deadlines, kind)
-    return limit
+def kind_of(function: Function) -> str:
+    """Return the field of `CallDeadlines` for a call that waits for nobody."""
+    return _KIND_OF.get(function, "session")

@@ -20,6 +20,8 @@ from tokens.pkcs11.calls.structures import Mechanism, Template
 _RESULT = 8192
 """Bytes for a signature, or for a plaintext of an asymmetric key."""
 
+_Result = ctypes.c_char * _RESULT
+
 _PADDING = 16
 """Bytes by which a ciphertext may be longer than its plaintext: one block."""
 
@@ -39,7 +41,7 @@ class Operations:
     @device_call
     def finish_signature(self, session: int, data: bytes) -> bytes:
         """Return the signature or MAC of the data (C_Sign)."""
-        return self._finish(Function.SIGN, session, data, _RESULT)
+        return self._finish(Function.SIGN, session, data, _Result())
 
     @device_call
     def begin_decryption(self, session: int, key: int, mechanism: MechanismType, parameter: object = None) -> None:
@@ -49,25 +51,25 @@ class Operations:
     @device_call
     def finish_decryption(self, session: int, data: bytes) -> bytes:
         """Return the plaintext (C_Decrypt)."""
-        return self._finish(Function.DECRYPT, session, data, max(_RESULT, len(data) + _PADDING))
+        return self._finish(Function.DECRYPT, session, data, _make_room(data))
 
     @device_call
     def encrypt(self, session: int, key: int, mechanism: MechanismType, parameter: object, data: bytes) -> bytes:
         """Return the ciphertext of the data (C_EncryptInit, C_Encrypt)."""
         self._begin(Function.ENCRYPT_INIT, session, key, mechanism, parameter)
-        return self._finish(Function.ENCRYPT, session, data, len(data) + _PADDING)
+        return self._finish(Function.ENCRYPT, session, data, _make_room(data))
 
     @device_call
     def sign(self, session: int, key: int, mechanism: MechanismType, parameter: object, data: bytes) -> bytes:
         """Return the signature or MAC of the data (C_SignInit, C_Sign)."""
-        self.begin_signature(session, key, mechanism, parameter)
-        return self.finish_signature(session, data)
+        self._begin(Function.SIGN_INIT, session, key, mechanism, parameter)
+        return self._finish(Function.SIGN, session, data, _Result())
 
     @device_call
     def decrypt(self, session: int, key: int, mechanism: MechanismType, parameter: object, data: bytes) -> bytes:
         """Return the plaintext of the data (C_DecryptInit, C_Decrypt)."""
-        self.begin_decryption(session, key, mechanism, parameter)
-        return self.finish_decryption(session, data)
+        self._begin(Function.DECRYPT_INIT, session, key, mechanism, parameter)
+        return self._finish(Function.DECRYPT, session, data, _make_room(data))
 
     @device_call
     def derive_key(
@@ -114,8 +116,9 @@ class Operations:
         how = Mechanism(mechanism, parameter)
         check(self._cryptoki.call(function, ctypes.c_ulong(session), how.reference, ctypes.c_ulong(key)))
 
-    def _finish(self, function: Function, session: int, data: bytes, room: int) -> bytes:
-        result, length = ctypes.create_string_buffer(room), ctypes.c_ulong(room)
+    def _finish(self, function: Function, session: int, data: bytes, result: ctypes.Array[ctypes.c_char]) -> bytes:
+        room = len(result)
+        length = ctypes.c_ulong(room)
         try:
             check(
                 self._cryptoki.call(
@@ -127,3 +130,9 @@ class Operations:
             return ctypes.string_at(result, length.value)
         finally:
             ctypes.memset(result, 0, room)
+
+
+def _make_room(data: bytes) -> ctypes.Array[ctypes.c_char]:
+    """Return a buffer for the plaintext or the ciphertext of data."""
+    room = len(data) + _PADDING
+    return _Result() if room <= _RESULT else (ctypes.c_char * room)()
