@@ -6,6 +6,7 @@ RFC 8446, 4.2.3 and RFC 5246, 7.4.1.4.1: RSASSA-PSS with a salt as long as the d
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -55,24 +56,28 @@ class KeySigner:
 
     def __init__(self, key: PrivateKey) -> None:
         self._key = key
+        self._is_ec = isinstance(key, ec.EllipticCurvePrivateKey)
         self.supports_pss = offers_pss(key)
 
     def sign(self, digest: bytes, *, hash: str, padding: Any = None, salt_length: int | None = None) -> bytes:
         """Sign a digest. An exception of the key ends the handshake, and is kept for `take_failure`."""
         _failed.error = None
         try:
-            return self._sign(digest, hash, salt_length)
+            return self._key.sign(digest, *_make_scheme(hash, salt_length, is_ec=self._is_ec))
         except BaseException as error:
             _failed.error = error
             raise
 
-    def _sign(self, digest: bytes, hash: str, salt_length: int | None) -> bytes:
-        algorithm = Prehashed(_HASHES[hash]())
-        if isinstance(self._key, ec.EllipticCurvePrivateKey):
-            return self._key.sign(digest, ec.ECDSA(algorithm))
-        if salt_length is None:
-            return self._key.sign(digest, padding.PKCS1v15(), algorithm)
-        return self._key.sign(digest, padding.PSS(padding.MGF1(_HASHES[hash]()), salt_length), algorithm)
+
+@cache
+def _make_scheme(hash: str, salt_length: int | None, *, is_ec: bool) -> tuple[Any, ...]:
+    """Return the further arguments of a key's `sign`. Made once each: `cryptography` checks what they are made of."""
+    algorithm = _HASHES[hash]()
+    if is_ec:
+        return (ec.ECDSA(Prehashed(algorithm)),)
+    if salt_length is None:
+        return padding.PKCS1v15(), Prehashed(algorithm)
+    return padding.PSS(padding.MGF1(algorithm), salt_length), Prehashed(algorithm)
 
 
 def offers_pss(key: PrivateKey) -> bool:

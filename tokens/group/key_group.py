@@ -273,13 +273,20 @@ class _OfferedByAll(Set[Mechanism]):
     def __init__(self, pool: MemberPool, members: Sequence[Member]) -> None:
         self._pool = pool
         self._members = members
+        self._known: dict[object, bool] = {}
+        """What every member has answered."""
 
     @classmethod
     def _from_iterable(cls, mechanisms: Iterable[Mechanism]) -> frozenset[Mechanism]:  # type: ignore[override]
         return frozenset(mechanisms)
 
     def __contains__(self, mechanism: object) -> bool:
-        return isinstance(mechanism, Mechanism) and all(self._offers(one, mechanism) for one in self._members)
+        known = self._known.get(mechanism)
+        if known is None:
+            known = isinstance(mechanism, Mechanism) and all(self._offers(one, mechanism) for one in self._members)
+            if all(mechanism in one.known_mechanisms for one in self._members):
+                self._known[mechanism] = known
+        return known
 
     def __iter__(self) -> Iterator[Mechanism]:
         return (mechanism for mechanism in Mechanism if mechanism in self)

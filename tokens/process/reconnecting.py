@@ -6,21 +6,25 @@ takes the whole deadline. A caller with another device does not wait for that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 
 _waits = ContextVar("_waits", default=True)
 
 
-@contextmanager
-def without_reconnecting(apply: bool = True) -> Iterator[None]:
+class _WithoutReconnecting(AbstractContextManager[None]):
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _waits.set(False)
+
+    def __exit__(self, *_: object) -> None:
+        _waits.reset(self._before)
+
+
+def without_reconnecting(apply: bool = True) -> AbstractContextManager[None]:
     """Let drivers raise `TokenLostError` in the block instead of reconnecting, if `apply` says so."""
-    before = _waits.set(_waits.get() and not apply)
-    try:
-        yield
-    finally:
-        _waits.reset(before)
+    return _WithoutReconnecting() if apply else nullcontext()
 
 
 def may_reconnect() -> bool:
