@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,22 @@ def in_turns(
             job()
             times[name].append(time.perf_counter() - started)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def processor_seconds(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median seconds of processor time that this process spends for each job, the jobs taken in turns.
+
+    Other work on the machine disturbs it less than the time that passes. It does not count waits.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in jobs}
+
+    def turn(name: str) -> None:
+        started = time.process_time()
+        jobs[name]()
+        spent[name].append(time.process_time() - started)
+
+    in_turns({name: partial(turn, name) for name in jobs}, rounds)
+    return {name: statistics.median(seconds) for name, seconds in spent.items()}
 
 
 def table(rows: Iterable[Row]) -> str:

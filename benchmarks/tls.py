@@ -15,7 +15,6 @@ from __future__ import annotations
 import gc
 import os
 import ssl
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from pkcs11 import MGF, Mechanism, ObjectClass
 from benchmarks import tls_provider
 from benchmarks.bare import open_bare_session
 from benchmarks.hospital import new_hospital
-from benchmarks.rows import Row, in_turns
+from benchmarks.rows import Row, processor_seconds
 from hsm_dicom.tls import client_context, server_context
 from tests import pki
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -103,17 +102,14 @@ def _handshakes(hospital: Hospital) -> Iterator[Row]:
 
 def _measure(sides: dict[str, list[Callable[[], object]]]) -> dict[str, float]:
     """The median seconds of processor time of one handshake, and of what follows it, for each side."""
-    spent: dict[str, list[float]] = {side: [] for side in sides}
 
     def turn(side: str) -> None:
-        started = time.process_time()
         for _ in range(HANDSHAKES):
             for job in sides[side]:
                 job()
-        spent[side].append((time.process_time() - started) / HANDSHAKES)
 
-    in_turns({side: partial(turn, side) for side in sides}, TURNS)
-    return {side: statistics.median(seconds) for side, seconds in spent.items()}
+    spent = processor_seconds({side: partial(turn, side) for side in sides}, TURNS)
+    return {side: seconds / HANDSHAKES for side, seconds in spent.items()}
 
 
 def _bare_signature(hospital: Hospital) -> Callable[[], None]:
