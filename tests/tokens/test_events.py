@@ -20,12 +20,11 @@ from tokens.events import (
     KeyUse,
     Login,
     OperationOutcome,
-    QuietLock,
     emit,
     subscribe,
     subscriptions,
 )
-from tokens.events.bus import absorb_events, is_awaited
+from tokens.events.bus import QuietLock, absorb_events, is_awaited
 from tokens.events.reporting import KeyUseReport, report
 
 LOGIN = Login(token_serial="1", token_label="CT room")

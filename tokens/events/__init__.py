@@ -19,7 +19,7 @@ holds a PIN, a secret key, or any byte of the data that a key was used on.
 'CT room'
 """
 
-from tokens.events.bus import EventLostError, QuietLock, Subscription, emit, subscribe, subscriptions
+from tokens.events.bus import EventLostError, Subscription, emit, subscribe, subscriptions
 from tokens.events.devices import (
     CeremonyStep,
     DeviceEvent,
@@ -43,7 +43,6 @@ __all__ = [
     "KeyUseSummary",
     "Login",
     "OperationOutcome",
-    "QuietLock",
     "Reconnection",
     "Restored",
     "Subscription",

@@ -18,7 +18,7 @@ from pkcs11 import exceptions as p11
 
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import Facts, PinSourceError, Reason, TokenBusyError, TokenLostError, sentence_case
-from tokens.events import QuietLock
+from tokens.events.bus import QuietLock
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.faults import _StaleSessionError
