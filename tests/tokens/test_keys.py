@@ -33,6 +33,7 @@ from tokens.errors import (
 )
 from tokens.events import DeviceEvent, KeyUse, Login, OperationOutcome, subscribe
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
+from tokens.mechanisms import WORTH_SENDING
 
 PKCS1 = padding.PKCS1v15()
 ALL_HASHES = [
@@ -221,6 +222,14 @@ def test_each_use_is_an_event_that_names_the_mechanism(rsa_key: TokenRSAPrivateK
     assert (event.key_label, event.operation, event.mechanism) == ("rsa", "sign", "CKM_SHA256_RSA_PKCS")
     assert event.outcome is OperationOutcome.SUCCEEDED
     assert event.duration > 0
+
+
+def test_long_data_is_hashed_on_the_host_after_short_data_was_signed_too(rsa_key: TokenRSAPrivateKey) -> None:
+    used: list[str] = []
+    with subscribe(lambda event: used.append(event.mechanism), KeyUse):
+        for data in (b"data", bytes(WORTH_SENDING + 1), b"data"):
+            rsa_key.public_key().verify(rsa_key.sign(data, PKCS1, hashes.SHA256()), data, PKCS1, hashes.SHA256())
+    assert used == ["CKM_SHA256_RSA_PKCS", "CKM_RSA_PKCS", "CKM_SHA256_RSA_PKCS"]
 
 
 def test_a_listener_may_use_the_key_that_it_hears_of(token: TestToken) -> None:

@@ -177,6 +177,22 @@ def test_a_refused_mechanism_is_followed_by_the_next_candidate(node: TestToken, 
     assert name_of(int(rv, 16)) in said
 
 
+def test_a_mechanism_that_is_refused_after_it_worked_is_followed_by_the_others(node: TestToken, proxy: Proxy) -> None:
+    proxy.rule("C_SignInit mechanism=0x40 rv=0x70 skip=1")
+    code = """
+from tokens.events import KeyUse, subscribe
+key = tokens.open_key(uris[0])
+with subscribe(lambda event: print(event.mechanism, event.outcome, flush=True), KeyUse):
+    for _ in range(3):
+        sign(key)
+"""
+    assert scenes.play(code, proxy.serving(node.uri("rsa")), environment=proxy.environment()) == [
+        "CKM_SHA256_RSA_PKCS succeeded",
+        "CKM_SHA256_RSA_PKCS failed", "CKM_RSA_PKCS succeeded",
+        "CKM_RSA_PKCS succeeded",
+    ]  # fmt: skip
+
+
 def test_threads_take_no_unclear_refusal_for_a_loss(node: TestToken, proxy: Proxy) -> None:
     # Each thread meets the refusal by itself: those of other threads are no sign that the device failed.
     proxy.rule("C_Sign rv=0x5")
