@@ -24,7 +24,7 @@ from tokens.group import open_key_group
 from tokens.keys import PrivateKey
 from tokens.pkcs11.module_interface import Module
 
-ALONE, IN_A_GROUP = 170, 220
+ALONE, IN_A_GROUP = 170, 260
 DIGEST, SHA256 = bytes(32), hashes.SHA256()
 RSA_SCHEMES: dict[str, tuple[Any, ...]] = {
     "PKCS1v15": (padding.PKCS1v15(), SHA256),
