@@ -23,8 +23,10 @@ from tests.test_docs import DOCS, blocks
 
 INSTALLED = "/opt/hsm-dicom/bin/hsm-dicom"
 UNITS = dict(
-    re.findall(
-        r"`/etc/systemd/system/([\w.-]+)`[^`]*```ini\n(.*?)^```", (DOCS / "howto/service.md").read_text(), re.M | re.S
+    found
+    for page in ("howto/service.md", "howto/gateway.md")
+    for found in re.findall(
+        r"`/etc/systemd/system/([\w.-]+)`[^`]*```ini\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S
     )
 )
 
