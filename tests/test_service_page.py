@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pydicom.data import get_testdata_file
 from hsm_dicom.signatures import check_integrity
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import PROGRAM
-from tests.hsm_dicom.network.listening import listening
+from tests.hsm_dicom.network.listening import activated, listening
 from tests.pki import Authority
 from tests.ports import free_port
 from tests.softhsm import MODULE, TestToken
@@ -33,7 +34,7 @@ UNITS = dict(
 
 @pytest.mark.interop
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    assert {Path(name).suffix for name in UNITS} == {".service", ".timer", ".path"}
+    assert {Path(name).suffix for name in UNITS} == {".service", ".timer", ".path", ".socket"}
     for name, text in UNITS.items():
         (tmp_path / name).write_text(text.replace(INSTALLED, "/bin/true"))
     command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in UNITS)]
@@ -110,3 +111,20 @@ def test_the_unit_listens(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HSM_DICOM_STATE")
     with listening(node, *arguments[1:]) as running:
         assert running.says("listens on")
+
+
+def test_the_unit_of_the_gateway_runs_with_its_socket(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, environment = started("hsm-dicom-gateway.service", node)
+    assert arguments == ["gateway", "run"]
+    (name,) = re.findall(r"^FileDescriptorName=(.*)$", UNITS["hsm-dicom-gateway.socket"], re.M)
+    for variable in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
+        monkeypatch.setenv(variable, environment[variable])
+    monkeypatch.delenv("HSM_DICOM_STATE")
+    address = ("127.0.0.1", free_port())
+    activation = activated((f"{address[0]}:{address[1]}", name))
+    with (
+        listening(node, until="Listening on", before=activation, command=arguments) as running,
+        socket.create_connection(address, timeout=10),
+    ):
+        assert running.says("The gateway runs 2 routes.")
+        assert (node.parent / "state" / "gateway.lock").exists()

@@ -13,7 +13,6 @@ from typing import Any
 
 from hsm_dicom.network.errors import ListenError
 from hsm_dicom.tls.hosts import ascii_host
-from hsm_dicom.transport.events import log
 
 Address = tuple[str, int]
 """Host and port."""
@@ -49,29 +48,21 @@ def make_address(name: Any) -> Address:
 def open_listening_socket(address: Address) -> socket.socket:
     """Open a listening socket; `::` means all addresses, including IPv4. Raises `ListenError`.
 
-    An address that no interface has is used all the same, and a warning is logged: at boot, and on a node that takes
-    an address over from another one, the interface gets it later. Connections are accepted from then on.
+    An address that no interface has is used all the same: at boot, and on a node that takes an address over from
+    another one, the interface gets it later. Connections are accepted from then on.
     """
-    host, port = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
         try:
             return _listen(family, address)
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
-        listening = _listen(family, address, is_free=True)
+        return _listen(family, address, is_free=True)
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "Correct host and port of the listener.")
         why = os.strerror(error.errno or 0)
         raise ListenError(f"The listener cannot use {format_address(address)}: {why}. {remedy}") from error
-    log.warning(
-        "No interface of this machine has the address %s now. Connections to port %d are accepted when one gets it; if "
-        "the address is wrong, correct it.",
-        host,
-        port,
-    )
-    return listening
 
 
 def can_bind(host: str) -> bool:

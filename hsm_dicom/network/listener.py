@@ -22,6 +22,7 @@ from weakref import WeakSet
 from hsm_dicom.events import emit
 from hsm_dicom.network.addresses import (
     Address,
+    can_bind,
     check_bound_socket,
     format_address,
     make_address,
@@ -43,7 +44,7 @@ from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import abort
 from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, send_last_pdu
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.transport.events import ConnectionRejected, HandshakeFailed, log, make_handshake_event
+from hsm_dicom.transport.events import AddressMissing, ConnectionRejected, HandshakeFailed, log, make_handshake_event
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
 from hsm_dicom.transport.pump import PumpedSocket
 from hsm_dicom.transport.sockets import set_no_delay
@@ -90,6 +91,8 @@ class Listener:
         self.counts = Counts()
         self._serve = serve
         self._socket = open_listening_socket(address) if bound is None else bound
+        if bound is None and not can_bind(address[0]):
+            self._report_missing(address)
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._wake_up, self._woken = socket.socketpair()
@@ -343,6 +346,11 @@ class Listener:
             self._places.leave(pending)
             self._no_place(pending, f"it waited for one for {format_seconds(self.limits.handshake_seconds)}")
         self._lingering.expire(now)
+
+    def _report_missing(self, address: Address) -> None:
+        where = format_address(address)
+        text = f"{self.name}: no interface of this machine has the address of {where} now. It is used when one gets it."
+        emit(AddressMissing(name=self.name, address=where, text=text))
 
     def _no_place(self, pending: Pending, why: str) -> None:
         self.counts.without_place += 1

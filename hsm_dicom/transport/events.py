@@ -109,6 +109,13 @@ class ReadinessChanged(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AddressMissing(NetworkEvent):
+    """A listener has an address that no interface of this machine has now. It accepts connections when one gets it."""
+
+    level: ClassVar[int] = logging.WARNING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ValidityWarning(NetworkEvent):
     """A listener's own certificate, trust anchor or CRL is out of date, or soon will be.
 

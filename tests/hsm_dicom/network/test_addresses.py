@@ -84,7 +84,6 @@ def test_an_address_that_is_not_up_at_boot_is_listened_on_when_it_comes(address:
         [*namespace, sys.executable, "-c", LATER, address], capture_output=True, text=True, timeout=30
     )
     assert done.stdout.splitlines() == ["False", "True True"], done.stderr
-    assert f"No interface of this machine has the address {address} now." in done.stderr
 
 
 # -- a listener on a socket that was opened elsewhere, and its loop ----------------------------------------------

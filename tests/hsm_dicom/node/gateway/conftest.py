@@ -1,0 +1,3 @@
+from tests.hsm_dicom.network.conftest import hospital, remote
+
+__all__ = ["hospital", "remote"]

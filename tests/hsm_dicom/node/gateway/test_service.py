@@ -1,0 +1,201 @@
+"""A gateway in this process: outages of its token, reloads, emergency settings, draining, and its own view of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.events import Event, subscribe
+from hsm_dicom.gateway.emergency import EmergencySetting, EmergencyStore
+from hsm_dicom.gateway.status import ConditionKind, RouteState
+from hsm_dicom.network.errors import ListenError
+from hsm_dicom.node.gateway import GatewayService, open_gateway
+from hsm_dicom.transport.events import CertificatesReloaded
+from tests.hsm_dicom.gateway.site import LOOPBACK, Site
+from tests.hsm_dicom.network import pdus
+from tests.hsm_dicom.network.nodes import eventually
+from tests.hsm_dicom.tls.fixtures import Hospital, RemoteSoftHSM, names
+from tests.interop.tls.programs import run
+from tests.softhsm import TestToken
+from tests.tokens.proxy import Proxy
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture
+def site(tmp_path: Path, node: TestToken, hospital: Hospital) -> Site:
+    return Site(tmp_path, hospital, node)
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[GatewayService]:
+    with GatewayService(partial(open_gateway, site.config), site.folder / "state") as service:
+        yield service
+
+
+@contextmanager
+def associated(site: Site) -> Iterator[socket.socket]:
+    """An association of the CT with Verification, which stays open."""
+    with socket.create_connection((LOOPBACK, site.plain), timeout=20) as connection:
+        connection.sendall(pdus.associate_rq(called=b"PACS"))
+        assert pdus.read_pdu(connection)[0] == 2
+        yield connection
+
+
+def echo(connection: socket.socket) -> int:
+    connection.sendall(pdus.p_data(1, pdus.echo_rq(), is_command=True))
+    kind, answer = pdus.read_pdu(connection)
+    assert kind == 4
+    return pdus.status_of(answer)
+
+
+def test_a_token_that_was_lost_and_is_back_serves_the_next_handshake(site: Site, remote: RemoteSoftHSM) -> None:
+    site.module = remote.module
+    site.write()
+    with site.storescp_of_pacs(), serving(site) as service:
+        assert site.call_as_ct("echoscu") == (0, "")
+        assert service.status().tokens[0].logged_in
+        remote.stop()
+        try:
+            status, printed = site.call_as_ct("echoscu")
+            assert status != 0, printed
+            assert site.call_as_pacs("echoscu", called="NODE")[0] != 0
+            (token,) = service.status().tokens
+            assert (token.logged_in, bool(token.problem)) == (False, True)
+            assert ConditionKind.TOKEN_LOST in {one.kind for one in service.status().conditions}
+        finally:
+            remote.start()
+        assert site.call_as_ct("echoscu") == (0, "")
+        assert site.call_as_pacs("echoscu", called="NODE") == (0, "")
+        assert service.status().tokens[0].logged_in
+        assert service.status().routes[0].state is RouteState.OPEN
+
+
+OTHER_ROUTE = """
+[identities.file]
+key = "file:{key}"
+certificate = "{certificate}"
+allow = ["file-key"]
+
+[listeners.file]
+ae_title = "FILE"
+port = {port}
+identities = ["file"]
+
+[routes.by-file]
+from = ["pacs"]
+listener = "file"
+to = "ct1"
+"""
+
+
+def test_a_token_that_hangs_leaves_other_routes_and_the_loops_alone(
+    site: Site, hospital: Hospital, proxy_here: Proxy
+) -> None:
+    certificate, key = hospital.files(hospital.peer("other node", extensions=[names()]))
+    key.chmod(0o600)
+    secured, site.secured = site.secured, site.ct + 100
+    site.module, site.limits = proxy_here.module, "deadlines = { session = 1, sign = 1 }"
+    site.more = OTHER_ROUTE.format(key=key, certificate=certificate, port=secured)
+    site.write()
+    text = site.config.read_text().replace("[peers.pacs]", '[peers.pacs]\nidentity = "node"')
+    site.config.write_text(text)
+    with site.storescp_of_pacs(), site.storescp_of_ct(), serving(site) as service:
+        site.secured = secured
+        assert site.call_as_ct("echoscu") == (0, "")
+        proxy_here.rule("C_Sign hang=1")
+        assert site.call_as_ct("echoscu")[0] != 0
+        assert "C_Sign" in service.problem
+        assert service.ping(5)
+        assert site.call_as_pacs("echoscu") == (0, "")
+        status = service.status()
+        assert (status.is_ready, "C_Sign" in status.problem) == (False, True)
+        proxy_here.rule()
+        assert eventually(lambda: not service.problem, 10)
+        assert site.call_as_ct("echoscu") == (0, "")
+        assert service.status().is_ready
+
+
+def test_a_route_that_a_reload_removes_keeps_its_associations(site: Site) -> None:
+    told: list[Event] = []
+    with site.storescp_of_pacs(), serving(site) as service, subscribe(told.append, CertificatesReloaded):
+        site.more = f"""
+[plain.ct2]
+ae_titles = ["CT2"]
+addresses = ["{LOOPBACK}"]
+reason = "old"
+
+[routes.second]
+from = ["ct2"]
+listen = "{LOOPBACK}:{site.plain}"
+to = "pacs"
+"""
+        site.write()
+        assert service.reload()
+        with associated(site) as kept:
+            text = site.config.read_text()
+            site.config.write_text(text.replace('[routes.to-pacs]\nfrom = ["ct1"]', '[routes.renamed]\nfrom = ["ct1"]'))
+            assert service.reload()
+            assert echo(kept) == 0
+            assert service.associations == 1
+            assert [one.name for one in service.status().routes] == ["renamed", "to-ct1", "second"]
+            assert site.call_as_ct("echoscu") == (0, "")
+            hurry = threading.Event()
+            hurry.set()
+            service.drain(hurry)
+            assert kept.recv(1) == b"\7"
+    assert [event.succeeded for event in told] == [True, True]
+
+
+def test_an_emergency_setting_takes_a_route_out_of_tls_and_ends(site: Site) -> None:
+    store, today = EmergencyStore(site.folder / "state"), datetime.now(UTC).date()
+    setting = EmergencySetting(
+        route="to-pacs",
+        plain=(LOOPBACK, site.ct),
+        reason="TLS key lost",
+        operator="J. Kim",
+        since=datetime.now(UTC),
+        until=today + timedelta(days=1),
+    )
+    with site.storescp_of_ct(), serving(site) as service:
+        assert site.call_as_ct("echoscu")[0] != 0  # nothing listens with TLS
+        store.put(setting, today)
+        assert service.reload()
+        assert site.call_as_ct("echoscu") == (0, "")
+        assert service.status().routes[0].emergency == setting.status
+        assert ConditionKind.EMERGENCY in {one.kind for one in service.status().conditions}
+        store.remove("to-pacs")
+        assert service.reload()
+        assert site.call_as_ct("echoscu")[0] != 0
+        assert service.status().routes[0].emergency is None
+
+
+def test_a_gateway_whose_address_is_taken_leaves_nothing_open(site: Site) -> None:
+    before = set(threading.enumerate())
+    with socket.create_server((LOOPBACK, site.secured)), pytest.raises(ListenError, match="Find the program"):
+        GatewayService(partial(open_gateway, site.config), site.folder / "state")
+    with serving(site):
+        pass
+    assert not [one.name for one in set(threading.enumerate()) - before if not one.daemon]
+
+
+def test_an_address_that_comes_up_later_is_served(site: Site, state_folder: Path) -> None:
+    site.entrance = 'listen = "192.0.2.7:104"'
+    site.write()
+    namespace = ["unshare", *(["-n"] if os.geteuid() == 0 else ["-Urn"])]
+    loopback = ["sh", "-ec", 'ip link set lo up; exec "$@"', "sh"]
+    with site.running(before=[*namespace, *loopback]) as running:
+        assert running.says("no interface of this machine has the address of 192.0.2.7:104 now.")
+        inside = ["nsenter", "-t", str(running.process.pid), "-n", *([] if os.geteuid() == 0 else ["-U"])]
+        assert run(*inside, "ip", "address", "add", "192.0.2.7", "dev", "lo") == (0, "")
+        status, printed = run(*inside, "echoscu", "-aet", "CT1", "-aec", "PACS", "192.0.2.7", 104)
+        assert status != 0
+        assert "Temporary Congestion" in printed  # the route answers that its target is not reached
