@@ -53,6 +53,8 @@ _NUMBERS = (COMMAND_FIELD, MESSAGE_ID, _MESSAGE_ID_RESPONDED_TO, COMMAND_DATA_SE
 _UIDS = (AFFECTED_SOP_CLASS_UID, _REQUESTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID)
 _WANTED = dict.fromkeys(_NUMBERS, 2) | dict.fromkeys(_UIDS, LONGEST_UID)
 
+_NO_DATA_SET = NO_DATA_SET.to_bytes(2, "little")
+_from_bytes = int.from_bytes
 _UID = re.compile(rb"([0-2](?:\.[0-9]+)+)[\0 ]*")
 
 
@@ -82,18 +84,24 @@ def make_command_scanner() -> Scanner:
 
 def read_command(found: Mapping[int, bytes]) -> Command | None:
     """Return the command set of which a scanner found this; None if it lacks what its message must have."""
-    field, kind = _read_number(found, COMMAND_FIELD), _read_number(found, COMMAND_DATA_SET_TYPE)
-    if field is None or kind is None or field & ~RESPONSE not in NAMES:
-        return None
+    octets = found.get(COMMAND_FIELD, b"")
+    field = _from_bytes(octets, "little")
     is_response = bool(field & RESPONSE)
     refers = is_response or field == C_CANCEL_RQ
-    message_id = _read_number(found, _MESSAGE_ID_RESPONDED_TO if refers else MESSAGE_ID)
-    status = _read_number(found, _STATUS)
-    if message_id is None or (is_response and status is None):
+    number = found.get(_MESSAGE_ID_RESPONDED_TO if refers else MESSAGE_ID, b"")
+    kind, status = found.get(COMMAND_DATA_SET_TYPE, b""), found.get(_STATUS, b"")
+    if not len(octets) == len(number) == len(kind) == 2 or (is_response and len(status) != 2):
         return None
-    sop_class = "" if is_response else _read_sop_class(found)
-    sop_instance = read_uid(found.get(AFFECTED_SOP_INSTANCE_UID, b""))
-    return Command(field, message_id, sop_class, sop_instance, status, kind != NO_DATA_SET)
+    if field & ~RESPONSE not in NAMES:
+        return None
+    return Command(
+        field,
+        _from_bytes(number, "little"),
+        "" if is_response else _read_sop_class(found),
+        read_uid(found.get(AFFECTED_SOP_INSTANCE_UID, b"")),
+        _from_bytes(status, "little") if len(status) == 2 else None,
+        kind != _NO_DATA_SET,
+    )
 
 
 def read_uid(value: bytes) -> str:
@@ -109,8 +117,3 @@ def read_uid(value: bytes) -> str:
 def _read_sop_class(found: Mapping[int, bytes]) -> str:
     tag = AFFECTED_SOP_CLASS_UID if AFFECTED_SOP_CLASS_UID in found else _REQUESTED_SOP_CLASS_UID
     return read_uid(found.get(tag, b""))
-
-
-def _read_number(found: Mapping[int, bytes], tag: int) -> int | None:
-    value = found.get(tag, b"")
-    return int.from_bytes(value, "little") if len(value) == 2 else None
