@@ -44,7 +44,7 @@ def read_state(path: Path, schema: str) -> dict[str, Any] | None:
 def write_state(path: Path, schema: str, content: Mapping[str, Any]) -> None:
     """Replace a file by a JSON object. It is on the disk when this returns. Raises `StateFileError`."""
     text = json.dumps({"schema": schema, **content}, indent=1) + "\n"
-    beside = path.with_suffix(".new")
+    beside = path.with_suffix(f".{os.getpid()}.new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside.unlink(missing_ok=True)

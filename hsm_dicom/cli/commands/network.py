@@ -167,7 +167,9 @@ def listen(
     from hsm_dicom.config.devices import NotConfiguredError
     from hsm_dicom.events import subscribe
     from hsm_dicom.network.storage.signature_check import check_signatures
+    from hsm_dicom.node.clock import ClockWatch
     from hsm_dicom.node.compiler import read_plan
+    from hsm_dicom.node.gateway.opening import find_state_folder
     from hsm_dicom.node.opening import open_listener
     from hsm_dicom.node.service import Service
     from hsm_dicom.node.systemd import PassedSockets, ServiceManager
@@ -184,8 +186,9 @@ def listen(
     device_waits.reload_on_hangup()
     signals.collect(signal.SIGHUP)  # a reload that is asked for during the start follows it
     with (
-        open_configuration(file),
+        open_configuration(file) as configuration,
         subscribe(make_event_printer(json)),
+        ClockWatch(find_state_folder(configuration)),
         Service(
             lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), check_signatures, sockets
         ) as service,
