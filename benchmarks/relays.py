@@ -111,6 +111,7 @@ def run_ours(site: Site, *, is_secured_in: bool, target: int, inspects: bool = F
     arguments = (there, site.on_token, site.hospital.ca_file, site.uri, is_secured_in, target, inspects)
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=arguments)
     process.start()
+    there.close()
     try:
         yield Relay("ours", int(here.recv()), process.pid or 0)
     finally:
@@ -136,7 +137,8 @@ def _serve(
         name="measured",
         sources=(peer,) if is_secured_in else (device,),
         target=device if is_secured_in else peer,
-        listener="main",
+        listener="main" if is_secured_in else None,
+        listen=None if is_secured_in else (LOOPBACK, 0),
         services=frozenset({Service.ECHO, Service.STORAGE}),
         associations=_MANY,
         limits=SourceLimits(associations=_MANY, associations_per_minute=1_000_000),
@@ -208,14 +210,15 @@ class Sink:
     """Targets, in a process of its own: one without TLS, and one with it. They accept, take data, and release."""
 
     def __init__(self, site: Site) -> None:
-        self._here, there = multiprocessing.Pipe()
+        self._here, self._there = multiprocessing.Pipe()
         files = [str(file) for file in site.hospital.files(site.hospital.peer("PACS"))]
         self._process = multiprocessing.get_context("spawn").Process(
-            target=_sink, args=(there, files, str(site.hospital.ca_file)), daemon=True
+            target=_sink, args=(self._there, files, str(site.hospital.ca_file)), daemon=True
         )
 
     def __enter__(self) -> tuple[int, int]:
         self._process.start()
+        self._there.close()
         plain, secured = self._here.recv()
         return plain, secured
 

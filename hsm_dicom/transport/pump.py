@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
+from hsm_dicom.transport.sockets import acknowledge_at_once
+
 CHUNK = 1 << 16
 """Maximum bytes per copy."""
 
@@ -83,7 +85,7 @@ class PumpedSocket(socket.socket):
         # pynetdicom limits how long an association may be idle; only a write needs a timeout here.
         stream.settimeout(None)
         pumped._threads = (
-            threading.Thread(target=_receive, args=(stream, far, pumped), daemon=True, name="pump-receive"),
+            threading.Thread(target=_receive, args=(stream, far, pumped, beneath), daemon=True, name="pump-receive"),
             threading.Thread(target=_send, args=(stream, far, pumped, ended, beneath), daemon=True, name="pump-send"),
         )
         for thread in pumped._threads:
@@ -128,10 +130,12 @@ def join_pump(connection: socket.socket | None) -> None:
         connection.join()
 
 
-def _receive(stream: Stream, far: socket.socket, pumped: PumpedSocket) -> None:
+def _receive(stream: Stream, far: socket.socket, pumped: PumpedSocket, beneath: socket.socket | None) -> None:
     """Copy from the peer to pynetdicom."""
     try:
         while data := stream.recv(CHUNK):
+            if beneath is not None:
+                acknowledge_at_once(beneath)
             far.sendall(data)
     except OSError as error:
         _note(pumped, error)

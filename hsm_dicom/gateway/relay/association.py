@@ -6,6 +6,7 @@ idle association then costs nothing.
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, PDU, abort, rejection
+from hsm_dicom.tls.failures import find_late_refusal
 from hsm_dicom.transport.events import log
 from hsm_dicom.transport.port import ConnectionFacts, Secured
 
@@ -175,6 +177,10 @@ class RelayedAssociation:
     def _end_unanswered(self, unanswered: Unanswered, target: Leg) -> None:
         failure = unanswered.failure
         why = f"the association with target '{self.call.target.name}' was not opened, because {unanswered}."
+        if isinstance(target.error, ssl.SSLError):
+            # In TLS 1.3, the refusal of our certificate comes after our handshake has ended.
+            refusal = find_late_refusal(target.error, f"'{self.call.target.name}'")
+            why = str(refusal) if refusal is not None else why
         if failure in (Failure.TARGET_LEFT, Failure.TARGET_SILENT):
             self._refuse(why, is_target_down=True, for_target=unanswered.for_target)
             return

@@ -9,7 +9,7 @@ import ssl
 
 from hsm_dicom.transport.port import ConnectionFacts, Secured
 from hsm_dicom.transport.pump import join_pump
-from hsm_dicom.transport.sockets import set_no_delay
+from hsm_dicom.transport.sockets import acknowledge_at_once, set_no_delay
 
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """After how many seconds of silence the kernel asks whether the other end is there, how often, and how many times."""
@@ -121,14 +121,13 @@ class Leg:
     def _acknowledge(self) -> None:
         """Have the kernel acknowledge at once what was received, after the last octets that are there.
 
-        A sender with Nagle's algorithm waits for it at the end of each message, 40 ms otherwise. The kernel leaves this
-        mode by itself, so it is set again each time; after every read it would cost a fifth of the processor time.
+        After every read, that would take a fifth of the processor time of a relay.
         """
         if self._owes:
             self._owes = False
-            with contextlib.suppress(OSError):
-                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            acknowledge_at_once(self.socket)
 
     def _lose(self, error: OSError | ValueError) -> None:
-        self.error = error if isinstance(error, OSError) else OSError(str(error))
+        cause = getattr(self.socket, "failure", None)  # such as an alert that was there before the connection broke
+        self.error = cause if isinstance(cause, OSError) else OSError(str(error))
         self.has_ended = True

@@ -22,18 +22,23 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
-from hsm_dicom.gateway.events import RelayEnded, RelayOpened
+from hsm_dicom.gateway.events import RelayEnded, RelayOpened, RouteChanged
 from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.targets import PeerTarget
+from hsm_dicom.identity import Identity
 from hsm_dicom.network.settings import Peer
+from tests import pki
 from tests.hsm_dicom.gateway.routes import LOOPBACK, abort_pdu, gateway, plain_target, scripted_target
 from tests.hsm_dicom.gateway.test_relay import FIND
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import transport_to
 from tests.hsm_dicom.network.pdus import CT, associate_rq, command, context, element, p_data, read_pdu
-from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.hsm_dicom.tls.fixtures import Hospital, RemoteSoftHSM
 from tests.interop.tls.programs import run, serving
 from tests.ports import free_port
+from tests.softhsm import TestToken
+from tokens import open_key
+from tokens.uri import Pkcs11Uri
 
 pytestmark = pytest.mark.interop
 
@@ -181,3 +186,36 @@ def test_every_negotiation_item_of_pynetdicom_arrives_as_it_was_sent() -> None:
             asking.join(10)
         assert requests[0] == requests[1]
         assert all(bytes([kind, 0]) in requests[0][1] for kind in (0x53, 0x54, 0x56, 0x57, 0x58))
+
+
+def test_a_token_that_was_lost_and_came_back_serves_the_next_association(
+    hospital: Hospital, node: TestToken, remote: RemoteSoftHSM, tmp_path: Path
+) -> None:
+    uri = Pkcs11Uri(token=node.label, object="rsa", module_path=remote.module, pin_source=node.pin)
+    with storescp(hospital, tmp_path) as peer, open_key(uri) as key:
+        identity = Identity("node", key, hospital.rsa.certificate)
+        target = PeerTarget(peer, transport_to(peer, hospital, identity))
+        with gateway(peer, target=target) as running:
+            echoscu = ["echoscu", "-aet", "CT1", "-aec", "PACS", LOOPBACK, running.port]
+            assert run(*echoscu)[0] == 0
+            remote.stop()
+            try:
+                status, printed = run(*echoscu)
+                assert status != 0
+                assert "Temporary Congestion" in printed
+            finally:
+                remote.start()
+            status, printed = run(*echoscu)
+            assert status == 0, printed
+            assert [changed.is_up for changed in running.of(RouteChanged)] == [False, True]
+
+
+def test_a_target_that_refuses_our_certificate_says_so_in_the_status(hospital: Hospital, tmp_path: Path) -> None:
+    stranger = hospital.peer("node", issuer=pki.Authority("Another CA", key=pki.new_key("rsa2048")))
+    with storescp(hospital, tmp_path) as peer:
+        target = PeerTarget(peer, transport_to(peer, hospital, stranger))
+        with gateway(peer, target=target) as running:
+            status, printed = run("echoscu", "-aet", "CT1", "-aec", "PACS", LOOPBACK, running.port)
+            assert status != 0
+            assert "Temporary Congestion" in printed
+            assert "it does not trust the CA of our certificate" in running.route.status().last_error
