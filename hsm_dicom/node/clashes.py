@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.gateway.settings import RouteSettings, StatusSettings
-from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.network.addresses import normalise_host
+from hsm_dicom.network.settings import LOOPBACK, ListenerSettings, Peer
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls import AuthenticationMode
 
@@ -41,7 +42,7 @@ def list_entrances(
 def find_shared_ports(entrances: Iterable[Entrance], problems: ProblemCollector) -> None:
     """Report two entrances with one port, and one address or every address."""
     for first, second in combinations(entrances, 2):
-        hosts = {first.host, second.host}
+        hosts = {_unify_host(first.host), _unify_host(second.host)}
         if first.port == second.port and (len(hosts) == 1 or hosts & _EVERY_ADDRESS):
             kinds = {first.place[0], second.place[0]}
             remedy = {
@@ -49,6 +50,10 @@ def find_shared_ports(entrances: Iterable[Entrance], problems: ProblemCollector)
                 frozenset(("routes",)): "Give both routes the same listen, or each a port of its own.",
             }.get(frozenset(kinds), "Give each a port of its own.")
             problems.add(second.place, f"{first.who} already uses port {second.port}.", remedy)
+
+
+def _unify_host(host: str) -> str:
+    return LOOPBACK if host == "localhost" else normalise_host(host)
 
 
 def find_peers_alike(listeners: Sequence[ListenerSettings], problems: ProblemCollector) -> None:

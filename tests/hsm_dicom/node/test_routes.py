@@ -373,6 +373,11 @@ MEANING = {
         "routes.to-pacs.listen",
         "The listener 'main' already uses port 2762. Give each a port of its own.",
     ),
+    "a route on the port of a listener by its name": (
+        SOUND.replace("192.168.10.1:104", "127.0.0.1:2762").replace('"NODE"', '"NODE"\nhost = "localhost"'),
+        "routes.to-pacs.listen",
+        "The listener 'main' already uses port 2762.",
+    ),
     "a route on every address": (
         SOUND + FORTH.replace("to-pacs", "other").replace("192.168.10.1", "0.0.0.0") + 'called = ["PACS"]\n',
         "routes.other.listen",
