@@ -42,6 +42,9 @@ from hsm_dicom.transport.port import ConnectionFacts, Secured
 _STOP_SECONDS = 5.0
 """How long aborted associations may take to end, in seconds."""
 
+_LOOK_SECONDS = 0.2
+"""How often to look meanwhile for associations that began when the route was closed."""
+
 
 class Route:
     """A route and its associations. Thread-safe. `make_tap` makes the taps of associations that are inspected."""
@@ -134,11 +137,18 @@ class Route:
         with self._changing:
             if self._changing.wait_for(lambda: not self._places, seconds):
                 return
-            running = list(self._running)
-        for association in running:
-            association.stop()
         deadline = time.monotonic() + _STOP_SECONDS
-        for association in running:
+        stopped: set[RelayedAssociation] = set()
+        while not self.is_idle and time.monotonic() < deadline:
+            with self._changing:
+                running = self._running - stopped
+                stopped |= running
+            for association in running:
+                association.stop()
+            with self._changing:
+                # One that was being started when the route was closed runs a little later.
+                self._changing.wait_for(lambda: not self._places, _LOOK_SECONDS)
+        for association in stopped:
             association.join(max(0.0, deadline - time.monotonic()))
 
     def status(self) -> RouteStatus:

@@ -220,6 +220,7 @@ class RelayedAssociation:
         tap = self._make_tap() if self._make_tap is not None else None
         forth = Flow(self._caller, target, self._make_framing(Direction.FORTH, acceptance, tap))
         back = Flow(target, self._caller, self._make_framing(Direction.BACK, acceptance, tap), acceptance.data)
+        forth.framing.other, back.framing.other = back.framing, forth.framing
         self._flows = (forth, back)
         self._observer.note_opened(self, acceptance, target.facts)
         if tap is None:
@@ -278,7 +279,7 @@ class RelayedAssociation:
                 self._end("aborted", f"{self._name(this)} aborted it")
                 return True
             asked, answered = this.framing.release_requests, other.framing.release_answers
-            if answered and asked <= answered and other.framing.release_requests <= this.framing.release_answers:
+            if answered and asked == answered and other.framing.release_requests == this.framing.release_answers:
                 self._end("released", "")
                 return True
         for this, other in ((forth, back), (back, forth)):

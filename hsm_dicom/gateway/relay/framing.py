@@ -58,6 +58,8 @@ class Framing:
     ) -> None:
         self.release_requests = self.release_answers = 0
         self.aborted = False
+        self.other: Framing | None = None
+        """The other direction, whose releases this one answers."""
         self._direction = direction
         self._allowed = frozenset(allowed)
         self._tap = tap
@@ -135,6 +137,8 @@ class Framing:
             raise PDUError(f"an {NAMES[kind]} of {length} bytes instead of {_SHORT}", INVALID_PARAMETER)
         if end - at < HEADER + _SHORT:
             return False
+        if kind == RELEASE_RP and self.other is not None and self.release_answers >= self.other.release_requests:
+            raise PDUError("an A-RELEASE-RP that nobody asked for", UNEXPECTED_PDU)
         self.release_requests += kind == RELEASE_RQ
         self.release_answers += kind == RELEASE_RP
         self.aborted = kind == ABORT

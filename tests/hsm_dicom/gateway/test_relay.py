@@ -249,6 +249,7 @@ def test_a_caller_that_sends_nothing_is_closed_after_its_time() -> None:
         REQUEST,
         associate_ac(),
         pdu(5, bytes(5)),
+        release_rp(),
         pdu(4, b""),
         pdu(4, b"\0\0\0\1\1"),
         pdu(4, b"\0\0\0\1\1\3"),
