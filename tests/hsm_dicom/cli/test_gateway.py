@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from tests.hsm_dicom.cli.conftest import PROGRAM, Run
 from tests.hsm_dicom.gateway.site import LOOPBACK, Site
@@ -199,6 +201,30 @@ def test_a_check_tells_a_wrong_certificate_from_a_refused_ae_title(site: Site, r
         assert checks(run, site)["to-pacs"]["failure"] == "certificate"
         site.config.write_text(text.replace('"rsa"', '"nobody"'))
         assert checks(run, site)["to-pacs"]["failure"] == "own-key"
+
+
+def test_a_check_tells_that_a_plain_target_does_not_know_the_ae_title(site: Site, run: Run) -> None:
+    other = AE("OTHER")
+    other.add_supported_context(Verification)
+    other.require_called_aet = True
+    server = other.start_server((LOOPBACK, site.ct), block=False)
+    assert server is not None
+    try:
+        answer = checks(run, site)["to-ct1"]
+    finally:
+        server.shutdown()
+    assert answer["failure"] == "ae-title"
+    assert "'ct1' rejected the association of 'PACS' with 'CT1'" in answer["text"]
+
+
+def test_a_drain_that_may_not_wait_aborts_at_once(site: Site, run: Run) -> None:
+    site.drain_seconds = 600
+    site.write()
+    with site.storescp_of_pacs(), site.running() as running, opened_association(site.plain) as kept:
+        drained = run("gateway", "drain", "--now", "--config", site.config)
+        assert drained.status == 0, drained.said
+        assert running.process.wait(20) == 0
+        assert kept.recv(1) == b"\x07"
 
 
 # -- an association by hand ------------------------------------------------------------------------------------

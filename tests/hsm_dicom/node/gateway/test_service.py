@@ -19,6 +19,7 @@ from hsm_dicom.gateway.status import ConditionKind, RouteState
 from hsm_dicom.network.errors import ListenError
 from hsm_dicom.node.gateway import GatewayService, open_gateway
 from hsm_dicom.transport.events import CertificatesReloaded
+from hsm_dicom.transport.plain import PlainHandshake, PlainTransport
 from tests.hsm_dicom.gateway.site import LOOPBACK, Site
 from tests.hsm_dicom.network import pdus
 from tests.hsm_dicom.network.nodes import eventually
@@ -176,6 +177,25 @@ def test_an_emergency_setting_takes_a_route_out_of_tls_and_ends(site: Site) -> N
         assert service.reload()
         assert site.call_as_ct("echoscu")[0] != 0
         assert service.status().routes[0].emergency is None
+
+
+def test_one_loop_that_is_stuck_counts_for_the_whole_gateway(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    accept = PlainTransport.accept
+
+    def stuck(transport: PlainTransport, connection: socket.socket, peer: str) -> PlainHandshake:
+        begun.set()
+        go_on.wait(30)
+        return accept(transport, connection, peer)
+
+    monkeypatch.setattr(PlainTransport, "accept", stuck)
+    with serving(site) as service:
+        assert service.ping(5)
+        with socket.create_connection((LOOPBACK, site.plain), timeout=10):
+            assert begun.wait(10)
+            assert not service.ping(0.2)
+            go_on.set()
+            assert eventually(lambda: service.ping(5))
 
 
 def test_a_gateway_whose_address_is_taken_leaves_nothing_open(site: Site) -> None:
