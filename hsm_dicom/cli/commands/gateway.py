@@ -80,6 +80,7 @@ def run(pin: Pin = None, config: Config = None, json: Json = False, verbose: Ver
             manager.report_stopping("Draining.", service.stop_seconds)
             device_waits.grant(service.stop_seconds)
             service.drain(_hurry_at_signal(signals), lambda left: _report_drain(manager, left, json))
+            device_waits.grant(0)  # nothing needs a device any more
     if not json:
         output.say("The gateway has stopped.")
 
@@ -208,11 +209,14 @@ def _hurry_at_signal(signals: Any) -> Any:
     import signal
     import threading
 
+    from hsm_dicom.cli.runs.device_waits import device_waits
+
     hurry = threading.Event()
 
     def wait() -> None:
         while signals.get() == signal.SIGHUP:
             pass
+        device_waits.grant(0)
         hurry.set()
 
     threading.Thread(target=wait, name="hurry", daemon=True).start()

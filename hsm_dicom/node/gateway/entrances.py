@@ -139,6 +139,12 @@ class Entrances:
         """End the associations that this node itself answers, as their listeners' `stop_seconds` says."""
         run_at_once([acceptor.stop for acceptor in self._acceptors])
 
+    def abort_associations(self) -> None:
+        """Abort the associations that this node itself answers, so that `stop_acceptors` does not wait for them."""
+        for acceptor in self._acceptors:
+            for association in acceptor.associations:
+                association.abort(block=False)
+
     def _open(
         self,
         place: Place,

@@ -191,6 +191,8 @@ class GatewayService:
                 report(left)
                 reported = left
             hurry.wait(_LOOK_SECONDS)
+        if hurry.is_set():
+            self._entrances.abort_associations()
         run_at_once([partial(route.drain, 0.0) for route in self._all_routes if not route.is_idle])
         own.join()
 

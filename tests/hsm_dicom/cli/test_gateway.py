@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from hsm_dicom.network.errors import AssociationLostError
+from hsm_dicom.network.requestor import associate
+from hsm_dicom.network.settings import Peer
 from tests.hsm_dicom.cli.conftest import PROGRAM, Run
 from tests.hsm_dicom.gateway.site import LOOPBACK, Site
 from tests.hsm_dicom.network import pdus
 from tests.hsm_dicom.network.conftest import hospital
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.listening import activated
-from tests.hsm_dicom.network.nodes import eventually
+from tests.hsm_dicom.network.nodes import eventually, transport_to
 from tests.hsm_dicom.node.notifications import Manager, manager
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.ports import free_port
 from tests.softhsm import TestToken
+from tests.tokens.proxy import Proxy
 
 __all__ = ["hospital", "manager"]
 pytestmark = pytest.mark.interop
@@ -123,6 +127,35 @@ def test_a_second_signal_aborts_at_once(site: Site, again: signal.Signals) -> No
         kept.settimeout(20)
         assert kept.recv(1) == b"\x07"
         assert running.process.wait(20) == 0
+
+
+def test_an_association_with_the_node_itself_is_aborted_by_a_second_signal(site: Site, hospital: Hospital) -> None:
+    site.drain_seconds = 600
+    site.write()
+    site.config.write_text(site.config.read_text().replace("stop_seconds = 1", "stop_seconds = 600"))
+    node = Peer(name="node", ae_titles=("NODE",), host=LOOPBACK, port=site.secured)
+    transport = transport_to(node, hospital, hospital.peer("PACS"))
+    opening = associate(node, transport, "PACS", [build_context(Verification)])
+    with site.running() as running:
+        opened = opening.__enter__()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.says("Draining: 1 association open.")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+        assert eventually(lambda: opened.association.is_aborted)
+        with pytest.raises(AssociationLostError, match="A-ABORT"):
+            opening.__exit__(None, None, None)
+
+
+def test_a_token_that_hangs_does_not_hold_the_end(site: Site, proxy_here: Proxy) -> None:
+    site.module, site.limits, site.drain_seconds = proxy_here.module, "deadlines = { session = 1, sign = 1 }", 60
+    site.write()
+    with site.storescp_of_pacs(), site.running() as running:
+        proxy_here.rule("C_Sign hang=1")
+        assert site.call_as_ct("echoscu")[0] != 0
+        assert running.says("not ready: ")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0  # and not after drain_seconds
 
 
 def test_systemd_passes_sockets_by_name_and_hears_of_everything(site: Site, manager: Manager) -> None:
