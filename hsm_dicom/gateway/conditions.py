@@ -249,7 +249,8 @@ class LimitWatch:
                         kind=ConditionKind.LIMIT_REACHED,
                         text=f"Route '{route.name}' has reached a limit and refused {count} associations since the "
                         "gateway started. The events name the callers: stop a caller that repeats without end, or "
-                        f"raise limits in [routes.{route.name}].",
+                        "raise associations, associations_per_source or associations_per_minute of "
+                        f"[routes.{route.name}].",
                         since=at,
                     )
                 )

@@ -249,8 +249,8 @@ class Route:
             reached = self._sources.begin(address[0])
             if reached is not None:
                 return refuse_for_limit(
-                    f"its address has reached the limit of {reached}. Find out what it does, or increase the limit in "
-                    f"[routes.{settings.name}.limits]."
+                    f"its address has reached the limit of {reached}. Find out what it does, or increase "
+                    f"associations_per_source or associations_per_minute of [routes.{settings.name}]."
                 )
             self._places += 1
         return None

@@ -29,7 +29,18 @@ WHY = ("--reason", "HSM broken, ticket 4711", "--until", WEEK, "--operator", "jk
 
 @pytest.fixture
 def site(hospital: Hospital, node: TestToken, tmp_path: Path, state_folder: Path) -> Site:
-    return Site(tmp_path, hospital, node, more=f'[events]\nfile = "{tmp_path}/events.jsonl"\n')
+    page = tmp_path / "page"
+    page.write_text(f"#!/bin/sh\nexec cat >> {tmp_path}/paged\n")
+    page.chmod(0o700)
+    more = f'[events]\nfile = "{tmp_path}/events.jsonl"\n[alarms.pager]\ncommand = ["{page}"]\n'
+    return Site(tmp_path, hospital, node, more=more)
+
+
+def read_alarms(site: Site) -> list[tuple[str, str]]:
+    """State and kind of each report that the hospital's command has received."""
+    file = site.folder / "paged"
+    reports = map(json.loads, file.read_text().splitlines() if file.exists() else ())
+    return [(one["state"], one["kind"]) for one in reports]
 
 
 def read_events(site: Site) -> list[tuple[str, str, str]]:
@@ -73,6 +84,7 @@ def test_a_route_leaves_tls_and_returns_although_nothing_else_can_be_opened(
         listed = json.loads(emergency(run, site, "--list", "--json").out)
         [setting] = listed["settings"]
         assert (setting["route"], setting["plain"]["port"], setting["until"]) == ("to-pacs", plain_pacs, WEEK)
+        assert eventually(lambda: ("begun", "emergency") in read_alarms(site), 20)
         assert emergency(run, site, "to-pacs", "--end").status == 0
         assert eventually(lambda: str(running.printed).count("reloading failed") == 2, 20)
         assert site.call_as_ct("storescu", image)[0] == 0
