@@ -94,6 +94,7 @@ class EmergencyWatch:
         self._thread.join()
 
     def _run(self) -> None:
+        self.look()  # the settings were loaded before it was known whether the clock is behind
         while not self._stopping.wait(self._look_seconds):
             self.look()
 

@@ -172,6 +172,17 @@ def test_what_root_makes_belongs_to_the_user_of_the_gateway(tmp_path: Path) -> N
     assert owners == {"emergency.json": (4711, 4712), "emergency.lock": (4711, 4712)}
 
 
+def test_a_setting_that_seemed_to_hold_before_the_clock_was_known_to_be_behind_ends_at_once(tmp_path: Path) -> None:
+    store, day = EmergencyStore(tmp_path), [TODAY]
+    store.put(make_setting(), TODAY)
+    ended: list[EmergencySetting] = []
+    watch = EmergencyWatch(store, ended.append, today=lambda: day[0], look_seconds=3600.0)
+    watch.load()
+    day[0] += timedelta(days=30)
+    with watch:
+        assert eventually(lambda: ended == [make_setting()])
+
+
 def test_a_setting_that_still_is_used_lapses_although_it_was_removed(tmp_path: Path) -> None:
     ended: list[EmergencySetting] = []
     watch = EmergencyWatch(EmergencyStore(tmp_path), ended.append, today=lambda: TODAY + timedelta(days=30))
