@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import socket
@@ -124,6 +125,7 @@ def run_ours(site: Site, *, is_secured_in: bool, target: int, inspects: bool = F
 def _serve(
     ready: Any, certificate: Path, ca_file: Path, uri: Pkcs11Uri, is_secured_in: bool, target: int, inspects: bool
 ) -> None:
+    logging.disable(logging.CRITICAL)  # an association that fails on purpose would be a line
     validator = CertificateValidator(TrustStore.from_files(anchors=[ca_file]))
     node = Identity("node", open_key(uri), read_certificates(certificate)[0])
     peer = Peer(name="pacs", ae_titles=("PACS", "CT1"), host=LOOPBACK, port=target)
