@@ -35,6 +35,10 @@ _COMMANDS = {
 _LENGTHS = {AFFECTED_SOP_CLASS_UID: 64, _REQUESTED_SOP_CLASS_UID: 64, COMMAND_FIELD: 2}
 """What is read of a command set, and the length of the longest value in octets."""
 
+_LEAST_AMBIGUOUS = 0x4141
+"""Length whose first two octets are "AA". pydicom 3.0 takes two capital letters there for a VR, and then decodes all of
+the command set with explicit VR; no element of a command (PS3.7, E.1) is nearly that long."""
+
 _IS_LAST = 2
 _HEADER = Struct("<HHI")
 
@@ -44,16 +48,22 @@ class CommandGuard:
 
     def __init__(self, contexts: Mapping[int, AcceptedContext], services: Set[Service]) -> None:
         self._contexts, self._services = contexts, services
-        self._reading: dict[int, _CommandReader] = {}
+        self._reading: _CommandReader | None = None
+        self._reading_in = 0
 
     def take(self, context_id: int, control: int, piece: memoryview, ends: bool) -> None:
         """Take the next octets of a command. Raises `PDUError` if the route does not admit it."""
-        reader = self._reading.get(context_id)
+        reader = self._reading
         if reader is None:
-            reader = self._reading[context_id] = _CommandReader()
+            reader, self._reading_in = _CommandReader(), context_id
+            self._reading = reader
+        elif context_id != self._reading_in:
+            # A receiver that does not compare the contexts of fragments puts them together to another command.
+            what = f"a command in presentation context {context_id} within one of context {self._reading_in}"
+            raise PDUError(what, INVALID_PARAMETER)
         reader.feed(piece)
         if ends and control & _IS_LAST:
-            del self._reading[context_id]
+            self._reading = None
             if not reader.is_between_elements:
                 raise PDUError("a command set that is cut off", INVALID_PARAMETER)
             self._check(context_id, reader.found)
@@ -114,7 +124,7 @@ class _CommandReader:
             return
         group, number, length = _HEADER.unpack(data)
         tag = group << 16 | number
-        if group or length == 0xFFFFFFFF:
+        if group or length >= _LEAST_AMBIGUOUS:
             raise PDUError("a command set with an element that is not one of a command", INVALID_PARAMETER)
         if tag not in _LENGTHS:
             self._skip = length

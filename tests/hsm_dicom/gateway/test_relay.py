@@ -8,8 +8,11 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from io import BytesIO
+from struct import pack
 
 import pytest
+from pynetdicom.dsutils import decode
 from pynetdicom.sop_class import CTImageStorage, PatientRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
 from hsm_dicom.gateway.events import RelayEnded, RelayOpened, RelayRefused, RouteChanged
@@ -315,6 +318,25 @@ def test_a_route_that_names_the_service_admits_it() -> None:
 
 
 FIND_RQ = command(element(2, FIND), element(0x100, 0x0020), element(0x110, 1), element(0x800, 1))
+WITHIN_ERROR_COMMENT = pack("<HHI", 0, 0x0902, len(store_rq(CT)))
+
+
+def with_explicit_vr() -> bytes:
+    """A C-STORE-RQ whose first element is long, and holds a C-FIND-RQ for a decoder that takes its length for a VR."""
+    start = pack("<HH2sHI", 0, 0, b"UL", 4, 0)
+    query = b"".join(
+        pack("<HH2sH", 0, tag, vr, len(content)) + content
+        for tag, vr, content in (
+            (2, b"UI", FIND.encode() + b"\0" * (len(FIND) % 2)),
+            (0x100, b"US", pack("<H", 0x0020)),
+            (0x110, b"US", pack("<H", 1)),
+            (0x800, b"US", pack("<H", 1)),
+        )
+    )
+    rest = pack("<HI", 0, int.from_bytes(start[4:8], "little") + 8 - len(start + query) - 12 + len(store_rq(CT)))
+    filler = pack("<HH2s", 0, 0x5000, b"OB") + rest
+    end = int.from_bytes(start[4:8], "little") + 8
+    return (start + query + filler).ljust(end, b"\0") + store_rq(CT)
 
 
 @pytest.mark.parametrize(
@@ -330,15 +352,18 @@ FIND_RQ = command(element(2, FIND), element(0x100, 0x0020), element(0x110, 1), e
         p_data(1, store_rq("1.2.3"), is_command=True),
         b"".join(p_data(3, bytes([octet]), is_command=True, last=False) for octet in FIND_RQ)
         + p_data(3, b"", is_command=True),
+        p_data(3, FIND_RQ + WITHIN_ERROR_COMMENT, is_command=True, last=False)
+        + p_data(5, store_rq(CT), is_command=True),
+        p_data(3, with_explicit_vr(), is_command=True),
     ],
 )
 def test_a_query_does_not_reach_the_target_in_a_context_for_storage(octets: bytes) -> None:
     """Whoever takes a device's place must not get at patients' data by a command that its route does not admit."""
-    request = associate_rq(context(1), context(3, CT), called=b"PACS")
+    request = associate_rq(context(1), context(3, CT), context(5, CT), called=b"PACS")
     with (
         scripted_target() as target,
         gateway(target.device) as running,
-        established(running, target, request, associate_ac(answered(1), answered(3))) as (caller, far),
+        established(running, target, request, associate_ac(answered(1), answered(3), answered(5))) as (caller, far),
     ):
         caller.sendall(octets)
         arrived = read_to_the_end(far)
@@ -347,6 +372,12 @@ def test_a_query_does_not_reach_the_target_in_a_context_for_storage(octets: byte
         assert octets not in arrived
         assert types_until_the_end(caller) == [7]
     assert running.only(RelayEnded).outcome == "aborted"
+
+
+@pytest.mark.filterwarnings("ignore:Expected implicit VR")
+def test_a_library_decodes_a_query_where_the_length_of_an_element_looks_like_a_vr() -> None:
+    """Otherwise the relay need not refuse such a length."""
+    assert decode(BytesIO(with_explicit_vr()), True, True).CommandField == 0x0020
 
 
 def test_any_command_passes_a_route_that_admits_everything() -> None:
