@@ -14,7 +14,8 @@ from hsm_dicom.transport.sockets import acknowledge_at_once, set_no_delay
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """After how many seconds of silence the kernel asks whether the other end is there, how often, and how many times."""
 
-_DRAIN_BYTES = 65536
+_DRAIN_BYTES, _DRAIN_READS = 65536, 16
+"""How much is discarded in one step, so that a peer that sends without end holds up nothing."""
 
 
 class Leg:
@@ -107,9 +108,14 @@ class Leg:
             self.socket.shutdown(socket.SHUT_WR)
 
     def discard(self) -> None:
-        """Read and throw away what is there, so that closing does not reset what the other end has yet to read."""
+        """Read and throw away what is there, so that closing does not reset what the other end has yet to read.
+
+        There may be more, which `poll` then reports: the memory has room for a whole TLS record.
+        """
         space = memoryview(bytearray(_DRAIN_BYTES))
-        while self.may_read and not self.has_ended and not self.is_lost:
+        for _ in range(_DRAIN_READS):
+            if not self.may_read or self.has_ended or self.is_lost:
+                return
             self.receive(space)
 
     def close(self) -> None:

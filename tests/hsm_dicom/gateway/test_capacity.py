@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hsm_dicom.gateway.events import RelayEnded
+from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.gateway.settings import SourceLimits
+from hsm_dicom.transport.plain import FACTS
+from hsm_dicom.transport.port import Secured
 from tests.hsm_dicom.gateway.routes import LOOPBACK, Gateway, associate_ac, established, gateway, scripted_target
 from tests.hsm_dicom.gateway.test_relay import ECHO, REQUEST, rejection_of
 from tests.hsm_dicom.network.nodes import eventually
@@ -45,6 +48,23 @@ def test_a_slow_reader_holds_up_its_own_association_and_no_other() -> None:
         assert read_exactly(other_far, len(ECHO)) == ECHO
         assert len(read_exactly(far, 200_000)) == 200_000
         assert running.route.status().associations == 2
+
+
+class EndlessSocket(socket.socket):
+    """A connection whose other end sends faster than this one reads, also over TLS."""
+
+    def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:  # type: ignore[override]
+        return len(buffer)
+
+
+def test_a_flood_after_the_end_does_not_hold_the_thread_of_an_association() -> None:
+    with EndlessSocket() as endless:
+        leg = Leg(Secured(endless, FACTS))
+        discarding = threading.Thread(target=leg.discard, daemon=True)
+        discarding.start()
+        discarding.join(10)
+        is_held, leg.has_ended = discarding.is_alive(), True
+        assert not is_held
 
 
 def test_a_long_stream_uses_little_memory() -> None:
