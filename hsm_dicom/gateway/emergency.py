@@ -172,7 +172,7 @@ class EmergencyStore:
         content = read_state(self.path, SCHEMA) or {"routes": []}
         try:
             settings = [_parse(one) for one in content["routes"]]
-        except (KeyError, TypeError, ValueError) as error:
+        except (EmergencySettingError, KeyError, TypeError, ValueError) as error:
             raise StateFileError(
                 f"{self.path} has an emergency setting that cannot be read.",
                 remedy=f"Remove {self.path}, then make the settings again.",
@@ -217,12 +217,16 @@ def _format(setting: EmergencySetting) -> dict[str, Any]:
     }
 
 
+def _parse_plain(host: str, port: int) -> Address:
+    return parse_plain_address(f"[{host}]:{port}")
+
+
 def _parse(one: Mapping[str, Any]) -> EmergencySetting:
     plain = one["plain"]
     return EmergencySetting(
         route=str(one["route"]),
         passes_objects=one["objects"] == "pass",
-        plain=(str(plain[0]), int(plain[1])) if plain else None,
+        plain=_parse_plain(*plain) if plain else None,
         reason=str(one["reason"]),
         operator=str(one["operator"]),
         since=datetime.fromisoformat(one["since"]),

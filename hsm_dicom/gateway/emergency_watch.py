@@ -20,6 +20,7 @@ from hsm_dicom.events import emit
 from hsm_dicom.gateway.emergency import EmergencySetting, EmergencyStore
 from hsm_dicom.gateway.state_file import StateFileError
 from hsm_dicom.gateway.status import EmergencyStatus
+from hsm_dicom.transport.periodic import look_until
 from hsm_dicom.trust.clock import current_date
 
 LOOK_SECONDS = 60.0
@@ -95,8 +96,7 @@ class EmergencyWatch:
 
     def _run(self) -> None:
         self.look()  # the settings were loaded before it was known whether the clock is behind
-        while not self._stopping.wait(self._look_seconds):
-            self.look()
+        look_until(self._stopping, self.look, self._look_seconds)
 
     def _read(self) -> dict[str, EmergencySetting]:
         try:

@@ -56,9 +56,13 @@ class HostAddresses:
     def _begin(self) -> _Lookup:
         with self._changing:
             if self._lookup is None or self._lookup.is_done.is_set():
-                self._lookup = _Lookup()
-                name = f"resolve-{self._host}"
-                threading.Thread(target=self._run, args=(self._lookup,), name=name, daemon=True).start()
+                lookup, name = _Lookup(), f"resolve-{self._host}"
+                try:
+                    threading.Thread(target=self._run, args=(lookup,), name=name, daemon=True).start()
+                except RuntimeError as error:  # no more threads: the next caller tries again
+                    lookup.error = f"'{self._host}' cannot be resolved: {error}"
+                    lookup.is_done.set()
+                self._lookup = lookup
             return self._lookup
 
     def _run(self, lookup: _Lookup) -> None:

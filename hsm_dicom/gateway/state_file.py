@@ -80,7 +80,7 @@ def lock_state(path: Path) -> Iterator[None]:
 def _parse(path: Path, text: bytes, schema: str) -> dict[str, Any]:
     try:
         content = json.loads(text) if len(text) <= _LARGEST_FILE else None
-    except ValueError:
+    except (RecursionError, ValueError):
         content = None
     if not isinstance(content, dict) or content.get("schema") != schema:
         raise StateFileError(

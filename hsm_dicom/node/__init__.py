@@ -18,6 +18,7 @@
 | `groups`      | the state of an identity whose key is on several tokens                      |
 | `service`     | a listener that runs, and is reloaded                                        |
 | `replaced`    | devices that a reload has replaced, released when nothing uses them          |
+| `reloading`   | why a reload failed, whatever was raised                                     |
 | `gateway`     | the gateway that runs: routes, listeners, targets, reloading, draining       |
 | `systemd`     | the service manager: notifications, watchdog, sockets that it passes         |
 | `validity_watch` | dates of certificates and CRLs, watched while it runs                        |

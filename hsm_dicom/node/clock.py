@@ -26,6 +26,7 @@ from hsm_dicom.events import emit
 from hsm_dicom.gateway.events import ClockChanged
 from hsm_dicom.gateway.state_file import StateFileError, read_state, write_state
 from hsm_dicom.gateway.status import ClockStatus
+from hsm_dicom.transport.periodic import look_until
 from hsm_dicom.trust.clock import TOLERANCE, set_mark
 
 SCHEMA = "hsm-dicom/clock/1"
@@ -131,8 +132,7 @@ class ClockWatch:
         set_mark(None)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._look_seconds):
-            self.look()
+        look_until(self._stopping, self.look, self._look_seconds)
 
     def _advance(self, passed: timedelta, synchronised: bool | None) -> None:
         was_removed = self._is_saved and not self._path.exists()

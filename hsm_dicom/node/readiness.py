@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from hsm_dicom.events import emit
 from hsm_dicom.transport.events import ReadinessChanged
+from hsm_dicom.transport.periodic import look_until
 from tokens.errors import TokenError
 from tokens.keys import MayHang
 
@@ -59,5 +60,4 @@ class Readiness:
         emit(ReadinessChanged(name=self._name, address=self._address, text=f"{self._name}: {text}", ready=not problem))
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval):
-            self.check()
+        look_until(self._stopping, self.check, self._interval)

@@ -5,6 +5,7 @@ Connections with ISCL keep their keys until they end; see `hsm_dicom.transport.i
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Protocol
 
@@ -24,17 +25,19 @@ class ReplacedResources:
 
     def close_later(self, opened: Closable, name: str, seconds: float) -> None:
         """Release the devices after so many seconds, or when the service stops. `name` is for the thread."""
-        self._waiting = {timer: one for timer, one in self._waiting.items() if timer.is_alive()}
+        self._waiting = {timer: one for timer, one in self._waiting.items() if not timer.finished.is_set()}
         timer = threading.Timer(seconds, opened.close)
         timer.daemon = True  # a process that ends without closing the service does not wait for it
         timer.name = f"replaced-{name}"
         self._waiting[timer] = opened
-        timer.start()
+        with contextlib.suppress(RuntimeError):  # no more threads: released when the service stops
+            timer.start()
 
     def close(self) -> None:
         """Release all devices now, and join the threads."""
         for timer, opened in self._waiting.items():
             timer.cancel()
-            timer.join()
+            if timer.ident is not None:
+                timer.join()
             opened.close()
         self._waiting.clear()

@@ -19,7 +19,6 @@ from typing import Self
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from hsm_dicom.errors import DicomError
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
@@ -29,12 +28,12 @@ from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.opening import OpenedListener
 from hsm_dicom.node.readiness import Readiness
+from hsm_dicom.node.reloading import explain_failure
 from hsm_dicom.node.replaced import ReplacedResources
 from hsm_dicom.node.systemd.sockets import PassedSockets
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import CertificateValidator
-from tokens.errors import TokenError
 
 
 class Service:
@@ -112,8 +111,9 @@ class Service:
                 except BaseException:
                     opened.close()
                     raise
-            except (DicomError, TokenError) as error:
-                self._report_reload(False, f"{name}: reloading failed, and the old settings stay active: {error}")
+            except Exception as error:
+                why = explain_failure(name, error)
+                self._report_reload(False, f"{name}: reloading failed, and the old settings stay active: {why}")
                 return False
             before, self._opened = self._opened, opened
             self._listener.transport = transport

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from hsm_dicom.events import emit
 from hsm_dicom.identity import EXPIRY_WARNING, Identity, find_expiry_remark
 from hsm_dicom.transport.events import ValidityWarning
+from hsm_dicom.transport.periodic import look_until
 from hsm_dicom.trust import CertificateValidator, review_trust
 from hsm_dicom.trust.clock import current_time
 
@@ -86,5 +87,4 @@ class ValidityWatch:
                 yield f"{found.text} {found.remedy}", found.refuses
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval):
-            self.check()
+        look_until(self._stopping, self.check, self._interval)

@@ -10,5 +10,6 @@
 | iscl_keys  | the secret keys of an ISCL transport, released after its last connection                   |
 | sockets    | TLS sockets as pynetdicom needs them                                                       |
 | pump       | other connections as sockets that pynetdicom can use                                       |
+| periodic   | looking at something again and again, whatever happens                                     |
 | events     | events between this node and its peers                                                     |
 """

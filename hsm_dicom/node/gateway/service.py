@@ -42,12 +42,12 @@ from hsm_dicom.node.gateway.entrances import Entrances, run_at_once
 from hsm_dicom.node.gateway.opening import OpenedGateway, OpenedRoute
 from hsm_dicom.node.gateway.reporting import Reporter
 from hsm_dicom.node.readiness import Readiness
+from hsm_dicom.node.reloading import explain_failure
 from hsm_dicom.node.replaced import ReplacedResources
 from hsm_dicom.node.systemd.sockets import PassedSockets
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import CertificateValidator
-from tokens.errors import TokenError
 
 NAME = "gateway"
 """The name of the gateway as a whole in events."""
@@ -79,7 +79,7 @@ class GatewayService:
         self._retired: list[Route] = []
         self._reporter = Reporter()
         self._is_draining = False
-        self._reloading = threading.Lock()
+        self._reloading = threading.RLock()
         self._opened = open_anew(self._emergencies.load())
         try:
             self._routes = {name: _make_route(one) for name, one in self._opened.routes.items()}
@@ -157,12 +157,12 @@ class GatewayService:
                 except BaseException:
                     opened.close()
                     raise
-            except (DicomError, TokenError) as error:
+            except Exception as error:
                 self._emergencies.keep(
                     one.emergency for one in self._opened.routes.values() if one.emergency is not None
                 )
                 what = "only emergency settings were changed" if has_changed else "nothing was changed"
-                self._report_reload(False, f"{NAME}: reloading failed, and {what}: {error}")
+                self._report_reload(False, f"{NAME}: reloading failed, and {what}: {explain_failure(NAME, error)}")
                 return False
             before = self._opened
             self._replace(opened)
@@ -236,14 +236,7 @@ class GatewayService:
 
     def _replace(self, opened: OpenedGateway) -> None:
         """Use what was opened for new associations."""
-        routes: dict[str, Route] = {}
-        for name, one in opened.routes.items():
-            route = self._routes.get(name)
-            if route is None or route in self._retired:
-                routes[name] = _make_route(one)
-            else:
-                route.replace(one.settings, one.target, _choose_tap(one))
-                routes[name] = route
+        routes = {name: self._renew_route(name, one) for name, one in opened.routes.items()}
         removed = [route for name, route in self._routes.items() if name not in routes]
         for route in removed:
             route.close()
@@ -260,9 +253,19 @@ class GatewayService:
             other = None if emergency == one.emergency else one.change_emergency(emergency)
             if other is not None:
                 changed[name] = other
-                self._routes[name].replace(other.settings, other.target, _choose_tap(other))
-        self._opened = replace(self._opened, routes={**self._opened.routes, **changed})
+        if changed:
+            self._opened = replace(self._opened, routes={**self._opened.routes, **changed})
+            self._routes = {**self._routes, **{name: self._renew_route(name, one) for name, one in changed.items()}}
+            self._entrances.replace(self._opened, self._routes)
         return bool(changed)
+
+    def _renew_route(self, name: str, opened: OpenedRoute) -> Route:
+        """Return the route of a name with other settings; a new one in place of one that was closed."""
+        route = self._routes.get(name)
+        if route is None or route in self._retired:
+            return _make_route(opened)
+        route.replace(opened.settings, opened.target, _choose_tap(opened))
+        return route
 
     def _check_page(self, opened: OpenedGateway) -> None:
         """Raise `ListenError` if the status page would be elsewhere."""
@@ -274,13 +277,14 @@ class GatewayService:
 
         Raises `DicomError` then, so that it is tried again.
         """
-        is_reloaded = self.reload()
-        route = self._routes.get(emergency.route)
-        used = self._opened.routes.get(emergency.route)
-        if is_reloaded or route is None or used is None or used.emergency is None:
-            return
-        route.close()
-        self._retired = list({*self._retired, route})
+        with self._reloading:  # no other reload may change the route before it is closed
+            is_reloaded = self.reload()
+            route = self._routes.get(emergency.route)
+            used = self._opened.routes.get(emergency.route)
+            if is_reloaded or route is None or used is None or used.emergency is None:
+                return
+            route.close()
+            self._retired = list({*self._retired, route})
         raise DicomError(
             f"Route '{emergency.route}' is closed, because it cannot run without its emergency setting.",
             remedy="Correct what the event of the reload names; the gateway tries again every minute.",

@@ -34,6 +34,10 @@ from tests.hsm_dicom.network.nodes import eventually
 TODAY = AT.date()
 CT = PlainDevice(name="ct1", ae_titles=("CT1",), addresses=("192.168.10.21",), host="192.168.10.21", reason="old")
 PACS = Peer(name="pacs", host="pacs.example", ae_titles=("PACS", "ARCHIVE"))
+SETTING = (
+    '{"route": "to-pacs", "objects": null, "plain": PLAIN, "reason": "r", "operator": "o", '
+    '"since": "2026-11-01T00:00:00+00:00", "until": "2026-11-30"}'
+)
 ROUTE = RouteSettings(name="to-pacs", sources=(CT,), target=PACS, listen=("127.0.0.1", 104))
 
 
@@ -131,6 +135,9 @@ def test_a_file_that_others_could_have_written_is_not_used(tmp_path: Path) -> No
         '{"schema": "hsm-dicom/emergency/1"}',
         '{"schema": "hsm-dicom/emergency/1", "routes": [{"route": "to-pacs"}]}',
         '{"schema": "hsm-dicom/emergency/1", "routes": "x"}',
+        '{"schema": "hsm-dicom/emergency/1", "routes": [' + SETTING.replace("PLAIN", '["10.1.2.3"]') + "]}",
+        '{"schema": "hsm-dicom/emergency/1", "routes": [' + SETTING.replace("PLAIN", '["10.1.2.3", 65536]') + "]}",
+        "[" * 100_000,
     ],
 )
 def test_a_file_that_cannot_be_read_is_an_error_and_no_setting(tmp_path: Path, content: str) -> None:

@@ -174,3 +174,15 @@ def test_every_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
             connect_tcp("'pacs'", HostAddresses("pacs.example", 104), 5)
         server.answer += ((socket.AF_INET, (LOOPBACK, port)),)
         connect_tcp("'pacs'", HostAddresses("pacs.example", 104), 5).close()
+
+
+def test_a_name_is_resolved_again_after_no_thread_could_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more_threads(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    addresses = HostAddresses("localhost", 104)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more_threads)
+        with pytest.raises(OSError, match="can't start new thread"):
+            addresses.resolve(0.2)
+    assert addresses.resolve(5)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from hsm_dicom import events
 from hsm_dicom.events import Event
@@ -15,6 +19,7 @@ from hsm_dicom.node.opening import OpenedListener, Resources
 from hsm_dicom.node.service import Service
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import ValidityWarning
+from hsm_dicom.transport.periodic import look_until
 from hsm_dicom.trust import CertificateValidator
 from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.network.nodes import CT1, QUICK, eventually
@@ -112,3 +117,18 @@ def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
         finally:
             watch.stop()
     assert "is out of date since" in told[0].text
+
+
+def test_a_thread_that_looks_goes_on_after_an_unexpected_error(caplog: pytest.LogCaptureFixture) -> None:
+    stopping, looks = threading.Event(), 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        stopping.set()
+
+    look_until(stopping, look, 0.0)
+    assert looks == 2
+    assert "No space left on device" in caplog.text

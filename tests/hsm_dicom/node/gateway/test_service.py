@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,10 @@ from hsm_dicom.gateway.emergency import EmergencySetting, EmergencyStore
 from hsm_dicom.gateway.status import ConditionKind, RouteState
 from hsm_dicom.network.errors import ListenError
 from hsm_dicom.node.gateway import GatewayService, open_gateway
+from hsm_dicom.node.gateway.opening import OpenedGateway
 from hsm_dicom.transport.events import CertificatesReloaded
 from hsm_dicom.transport.plain import PlainHandshake, PlainTransport
+from hsm_dicom.trust.clock import set_mark
 from tests.hsm_dicom.gateway.site import LOOPBACK, Site
 from tests.hsm_dicom.network import pdus
 from tests.hsm_dicom.network.nodes import eventually
@@ -177,6 +180,75 @@ def test_an_emergency_setting_takes_a_route_out_of_tls_and_ends(site: Site) -> N
         assert service.reload()
         assert site.call_as_ct("echoscu")[0] != 0
         assert service.status().routes[0].emergency is None
+
+
+def test_an_emergency_setting_opens_a_route_again_that_was_closed_when_the_last_one_was_over(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key is still broken then, so that the route can only run with another emergency setting."""
+    store, now = EmergencyStore(site.folder / "state"), datetime.now(UTC)
+    setting = EmergencySetting(
+        route="to-pacs",
+        plain=(LOOPBACK, site.ct),
+        reason="TLS key lost",
+        operator="J. Kim",
+        since=now,
+        until=now.date(),
+    )
+    store.put(setting, now.date())
+    with site.storescp_of_ct(), serving(site) as service:
+        (site.folder / "node.pem").unlink()
+        assert site.call_as_ct("echoscu") == (0, "")
+        set_mark(now + timedelta(days=3))
+        service._emergencies.look()
+        assert service.status().routes[0].state is RouteState.CLOSED
+        assert site.call_as_ct("echoscu")[0] != 0
+        longer = replace(setting, until=now.date() + timedelta(days=5))
+        store.put(longer, now.date())
+        assert not service.reload()
+        assert site.call_as_ct("echoscu") == (0, "")
+        assert service.status().routes[0].state is RouteState.OPEN
+
+
+def test_a_reload_that_fails_unexpectedly_changes_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[CertificatesReloaded] = []
+    errors: list[Exception] = []
+
+    def open_anew(emergencies: Mapping[str, EmergencySetting]) -> OpenedGateway:
+        if errors:
+            raise errors.pop()
+        return open_gateway(site.config, emergencies)
+
+    with (
+        site.storescp_of_pacs(),
+        GatewayService(open_anew, site.folder / "state") as service,
+        subscribe(told.append, CertificatesReloaded),
+    ):
+        errors.append(RuntimeError("can't start new thread"))
+        assert not service.reload()
+        assert [(one.succeeded, "RuntimeError" in one.text) for one in told] == [(False, True)]
+        assert "can't start new thread" in caplog.text
+        assert site.call_as_ct("echoscu") == (0, "")
+        assert service.reload()
+
+
+def test_a_reload_without_more_threads_releases_what_it_replaced_at_the_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site.storescp_of_pacs():
+        with serving(site) as service:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", no_more_threads)
+                assert service.reload()
+            assert site.call_as_ct("echoscu") == (0, "")
+            before = list(service._opened.devices)
+        assert before
+        with serving(site):
+            assert site.call_as_ct("echoscu") == (0, "")
+
+
+def no_more_threads(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_one_loop_that_is_stuck_counts_for_the_whole_gateway(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
