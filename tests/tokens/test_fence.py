@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from tokens.errors import ModuleFencedError, TokenBusyError, TokenLostError, Tok
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls.call_threads import CallThreads
 from tokens.pkcs11.calls.cryptoki import Cryptoki, UserType
-from tokens.pkcs11.calls.fence import Fence
+from tokens.pkcs11.calls.fence import Fence, LateCall
 from tokens.pkcs11.calls.functions import Function
 from tokens.process.gate import Gate
 
@@ -293,3 +294,22 @@ def test_a_session_is_closed_later_if_its_token_is_left_while_it_is_being_closed
     lines = scenes.play(code, proxy.module, token.serial, environment=proxy.environment(counted=True))
     assert lines == ["True", "None"]
     assert proxy.calls()["C_CloseSession"] == 1
+
+
+@pytest.mark.parametrize(("seconds", "spelled"), [(0.6, "1 second"), (1.6, "2 seconds")])
+def test_the_time_of_a_late_call_is_spelled_in_whole_seconds(seconds: float, spelled: str) -> None:
+    call = LateCall("C_Sign", 1, time.monotonic() - seconds)
+    assert call.spelled_seconds == spelled
+
+
+def test_a_deadline_of_one_second_is_spelled_in_the_singular(threads: CallThreads) -> None:
+    released = threading.Event()
+
+    def hang() -> None:
+        threads.begin_call("C_Sign", 1, 1.0)
+        released.wait()
+        threads.end_call()
+
+    with pytest.raises(TokenTimeoutError, match=r"did not answer C_Sign within 1 second\."):
+        threads.run(hang)
+    released.set()

@@ -23,6 +23,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from tokens.errors import Facts, Reason, TokenBusyError, TokenLostError, TokenTimeoutError
 from tokens.pkcs11.calls.fence import Fence, LateCall
 from tokens.pkcs11.calls.lane import CALLER, THREAD, Lane
+from tokens.printable import format_seconds
 from tokens.process import ending
 from tokens.process.gate import Gate
 
@@ -186,7 +187,7 @@ class CallThreads:
             expires = lane.expires
             if time.monotonic() >= expires:
                 raise TokenTimeoutError(
-                    f"The token did not answer {lane.function} within {expires - lane.began:g} seconds.",
+                    f"The token did not answer {lane.function} within {format_seconds(round(expires - lane.began, 3))}.",
                     remedy="Check the device and its connection. It is used again when it answers.",
                     facts=Facts(reason=Reason.NO_ANSWER, setting=lane.kind),
                 )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from tokens.errors import Facts, ModuleFencedError, Reason, TokenTimeoutError
+from tokens.printable import format_seconds
 from tokens.process import forking
 from tokens.process.gate import Gate
 
@@ -41,6 +42,11 @@ class LateCall:
     def seconds(self) -> float:
         """How long it has lasted."""
         return time.monotonic() - self.began
+
+    @property
+    def spelled_seconds(self) -> str:
+        """How long it has lasted, in whole seconds, for a sentence."""
+        return format_seconds(round(self.seconds))
 
 
 class Fence:
@@ -83,7 +89,7 @@ class Fence:
         for call in self.late:
             if slot is not None and call.slot == slot:
                 raise TokenTimeoutError(
-                    f"The token has not answered {call.function} for {call.seconds:.0f} seconds, so it is not called "
+                    f"The token has not answered {call.function} for {call.spelled_seconds}, so it is not called "
                     "again.",
                     remedy=_REMEDY,
                     facts=Facts(reason=Reason.NOT_CALLED),
@@ -139,12 +145,12 @@ class Fence:
     def log_departure(self, call: LateCall) -> None:
         """Log that a caller has left. Nobody may wait for it: the log may be stuck."""
         if call.function:
-            log.warning("%s has not returned from %s for %.0f seconds.", self._module, call.function, call.seconds)
+            log.warning("%s has not returned from %s for %s.", self._module, call.function, call.spelled_seconds)
 
     def log_return(self, call: LateCall) -> None:
         """Log that a late call has returned, when nothing waits for it any more."""
         if call.function:
-            log.warning("%s returned from %s after %.0f seconds.", self._module, call.function, call.seconds)
+            log.warning("%s returned from %s after %s.", self._module, call.function, call.spelled_seconds)
 
     def defer(self, action: Callable[[], None], slot: int | None = None) -> bool:
         """Keep `action` until the token in a slot has no late call; return False if it has none.
@@ -168,7 +174,7 @@ class Fence:
             return ModuleFencedError(f"The PKCS#11 module {self._module} is being used again.", remedy="Try again.")
         return ModuleFencedError(
             f"The PKCS#11 module {self._module} is not called, because {calls[0].function} has not returned from it "
-            f"for {calls[0].seconds:.0f} seconds.",
+            f"for {calls[0].spelled_seconds}.",
             remedy=_REMEDY,
         )
 
