@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self, TypeVar
+
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
 
 from tokens.errors import TokenLostError
+
+T = TypeVar("T")
 
 
 class HostSessionKey:
@@ -32,6 +37,10 @@ class HostSessionKey:
     def decrypt(self, data: bytes, iv: bytes) -> bytes:
         """CBC without padding."""
         return _process(self._cipher(iv).decryptor(), data)
+
+    def carry_out(self, operations: Callable[[Self], T]) -> T:
+        """Carry out the operations one by one."""
+        return operations(self)
 
     def close(self) -> None:
         """Wipe the key."""

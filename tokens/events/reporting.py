@@ -70,24 +70,31 @@ class KeyUseReport(AbstractContextManager[None]):
     such a block, so it is not a generator, and does not make the event of a success that nobody receives.
     """
 
-    __slots__ = ("_began", "_names", "_timed")
+    __slots__ = ("_began", "_ended", "_names", "_timed")
 
     def __init__(
         self, serial: str, token_label: str, key_label: str, operation: str, mechanism: str, *, timed: bool = True
     ) -> None:
         self._names = serial, token_label, key_label, operation, mechanism
         self._timed = timed
+        self._ended = 0.0
 
     def __enter__(self) -> None:
         self._began = time.perf_counter()
 
+    def stop(self) -> None:
+        """Stop the clock: the operation has succeeded, whatever happens until `__exit__`."""
+        self._ended = time.perf_counter()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._ended:
+            error = None
         if error is None and not is_awaited(KeyUse, KeyUse.level):
             return
         outcome, reason = _judge(error, AuthenticationFailedError)
-        duration = time.perf_counter() - self._began if self._timed else 0.0
+        duration = (self._ended or time.perf_counter()) - self._began if self._timed else 0.0
         serial, token_label, key_label, operation, mechanism = self._names
         emit(
             KeyUse(

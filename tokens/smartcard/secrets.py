@@ -14,7 +14,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from tokens.errors import (
     AuthenticationExpiredError,
@@ -325,6 +325,10 @@ class SmartCardDataKey:
         self._require_short(data)
         with self._secrets.report_use(Use.ENCRYPTION, self._index, "decrypt", "DECIPHER"):
             return self.operate(Template.CONFIDENTIALITY, decipher(data, len(data)), iv)
+
+    def carry_out(self, operations: Callable[[Self], T]) -> T:
+        """Carry out the operations one by one."""
+        return operations(self)
 
     def close(self) -> None:
         """Do nothing: the key belongs to the card."""

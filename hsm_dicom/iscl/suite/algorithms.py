@@ -154,9 +154,12 @@ class Protection:
                 map(self._encrypt_from_start if self.fragmentation.seals_each_block else self._encrypt, blocks)
             )
         end = sum(map(len, blocks))
-        if is_last and self._settings.mac is not Mac.NONE:
-            blocks.append(pad(self._own_code(), profile.padding))
-        ciphertext = self._encrypt(b"".join(blocks))
+        if not is_last or self._settings.mac is Mac.NONE:
+            ciphertext = self._encrypt(b"".join(blocks))
+        elif (code := self._code_of_cipher) is not None:
+            ciphertext = self._encrypt_with_code(b"".join(blocks), code)
+        else:
+            ciphertext = self._encrypt(b"".join((*blocks, pad(self._own_code(), profile.padding))))
         self._encrypted_code = ciphertext[end:]
         return ciphertext[:end]
 
@@ -164,6 +167,18 @@ class Protection:
         ciphertext = self._key.encrypt(data, self._iv)
         self._vector = ciphertext[-DES_BLOCK:]
         return ciphertext
+
+    def _encrypt_with_code(self, data: bytes, code: DesMac) -> bytes:
+        """Make the code and encrypt the data and the code, with the device reserved once."""
+        iv, padding = self._iv, self._profile.padding
+        ciphertext = self._key.carry_out(lambda key: key.encrypt(data + pad(code.finish(key), padding), iv))
+        self._vector = ciphertext[-DES_BLOCK:]
+        return ciphertext
+
+    @property
+    def _code_of_cipher(self) -> DesMac | None:
+        """The code, if it is made with the key that encrypts, so that one job of the device can do both."""
+        return self._code if isinstance(self._code, DesMac) and self._code.key is self._cipher else None
 
     def _encrypt_from_start(self, data: bytes) -> bytes:
         self._begin_encryption()
@@ -214,7 +229,7 @@ class Protection:
     def catch_up(self) -> None:
         """Decrypt what came, while the connection is silent; or, where that is little, leave it to the next time."""
         if self._waiting >= LEAST:
-            self._decrypt(self.fragmentation.full if self.fragmentation.seals_each_block else DES_BLOCK)
+            self._decrypt(self._key, self.fragmentation.full if self.fragmentation.seals_each_block else DES_BLOCK)
 
     def open(self, code: bytes | None, announced: int) -> bytes:
         """Return the message that was announced with this length, verified by its MAC (None if messages have none).
@@ -223,9 +238,9 @@ class Protection:
         """
         plain_code = b""
         if self._encrypts:
-            plain_code = self._decrypt(DES_BLOCK, code or b"")
-            self._strip_padding(self._padding_due(announced))
-        self._make_code(held_back=0)
+            plain_code = self._decrypt_rest(code or b"", announced)
+        else:
+            self._make_code(held_back=0)
         code_is_right = code is None or self._judge(code, plain_code)
         if not self._paddings_are_right:
             raise IntegrityError(
@@ -246,35 +261,57 @@ class Protection:
             )
         return b"".join(self._message)
 
-    def _decrypt(self, unit: int, code: bytes = b"") -> bytes:
+    def _decrypt_rest(self, code: bytes, announced: int) -> bytes:
+        """Decrypt the end of the message, and strip its padding; returns what `_decrypt` does."""
+        made = self._code_of_cipher
+        # Only what is too short for a call of its own is added to the code without the device.
+        if made is None or self._profile.iv_chain is IvChain.NONE or self._waiting + made.waiting >= LEAST:
+            return self._decrypt_and_strip(self._key, code, announced)
+        decrypted: list[bytes] = []
+
+        def operations(key: DataKey) -> None:
+            if not decrypted:  # the device may be lost between the two operations
+                decrypted.append(self._decrypt_and_strip(key, code, announced))
+            made.finish(key)
+
+        self._key.carry_out(operations)
+        return decrypted[0]
+
+    def _decrypt_and_strip(self, key: DataKey, code: bytes, announced: int) -> bytes:
+        plain_code = self._decrypt(key, DES_BLOCK, code)
+        self._strip_padding(self._padding_due(announced))
+        self._make_code(held_back=0)
+        return plain_code
+
+    def _decrypt(self, key: DataKey, unit: int, code: bytes = b"") -> bytes:
         """Decrypt what waits, in whole units; and with it the MAC, which is returned, where the two are chained."""
         ciphertext = b"".join(self._ciphertext)
         whole = len(ciphertext) // unit * unit
-        self._ciphertext = [ciphertext[whole:]] if whole < len(ciphertext) else []
-        self._waiting = len(ciphertext) - whole
         full = self.fragmentation.full if self.fragmentation.seals_each_block else max(whole, 1)
         if self._profile.iv_chain is not IvChain.NONE:
             joined = code if len(code) == self._encrypted_code_length else b""
-            plaintext = self._decrypt_chained(ciphertext[:whole] + joined) if whole or joined else b""
+            plaintext = self._decrypt_chained(key, ciphertext[:whole] + joined) if whole or joined else b""
             parts = [plaintext[start : min(start + full, whole)] for start in range(0, whole, full)]
         else:
             decrypt = self._decrypt_from_start if self.fragmentation.seals_each_block else self._decrypt_chained
             plaintext = b""
-            parts = [decrypt(ciphertext[start : min(start + full, whole)]) for start in range(0, whole, full)]
+            parts = [decrypt(key, ciphertext[start : min(start + full, whole)]) for start in range(0, whole, full)]
+        self._ciphertext = [ciphertext[whole:]] if whole < len(ciphertext) else []
+        self._waiting = len(ciphertext) - whole
         for part in parts:
             if self.fragmentation.seals_each_block and self._message:
                 self._strip_padding(1)  # of the block before, which has turned out not to be the last
             self._append(part, held_back=DES_BLOCK)
         return plaintext[whole:]
 
-    def _decrypt_chained(self, ciphertext: bytes) -> bytes:
-        plaintext = self._key.decrypt(ciphertext, self._iv)
+    def _decrypt_chained(self, key: DataKey, ciphertext: bytes) -> bytes:
+        plaintext = key.decrypt(ciphertext, self._iv)
         self._vector = ciphertext[-DES_BLOCK:]
         return plaintext
 
-    def _decrypt_from_start(self, ciphertext: bytes) -> bytes:
+    def _decrypt_from_start(self, key: DataKey, ciphertext: bytes) -> bytes:
         self._begin_encryption()
-        return self._decrypt_chained(ciphertext)
+        return self._decrypt_chained(key, ciphertext)
 
     def _append(self, part: bytes, held_back: int) -> None:
         self._make_code(held_back=0)
@@ -319,7 +356,7 @@ class Protection:
             else:
                 encrypted, clear = [], digest + others
         if encrypted and len(code) == self._encrypted_code_length:
-            plain = decrypted or self._decrypt_from_start(code)
+            plain = decrypted or self._decrypt_from_start(self._key, code)
             room = padding_length(plain, self._profile.padding)
             return room is not None and _any_equal(plain[: len(plain) - room], encrypted)
         return _any_equal(code, clear)

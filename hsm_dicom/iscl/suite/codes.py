@@ -70,11 +70,17 @@ class DesMac(Code):
     """ISO/IEC 9797-1 MAC algorithm 1 with DES (FIPS 113), made by the device."""
 
     def __init__(self, key: DataKey, padding: MacPadding, length: int) -> None:
-        self._key = key
+        self.key = key
         self._padding = padding
         self._length = length
         self._waiting = b""
         self._last = bytes(DES_BLOCK)
+        self._value: bytes | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Octets that were not passed to the device yet."""
+        return len(self._waiting)
 
     def update(self, data: bytes | memoryview) -> None:
         """Pass a piece to the device at once, so that little remains to be done after the last one."""
@@ -82,14 +88,24 @@ class DesMac(Code):
         # The last block waits: it may need padding.
         whole = (len(waiting) - 1) // DES_BLOCK * DES_BLOCK
         if whole >= LEAST:
-            self._last = self._key.mac(waiting[:whole], self._last)
+            self._last = self.key.mac(waiting[:whole], self._last)
             waiting = waiting[whole:]
         self._waiting = waiting
+        self._value = None
 
     def value(self) -> bytes:
         """Return as many octets as the profile keeps."""
+        return self.finish(self.key)
+
+    def finish(self, key: DataKey) -> bytes:
+        """Return `value`, which is made with this key: the own one, or what `DataKey.carry_out` gives for it."""
+        if self._value is None:
+            self._value = self._make(key)
+        return self._value
+
+    def _make(self, key: DataKey) -> bytes:
         data = self._waiting
         if self._padding is MacPadding.METHOD_2:
             data += b"\x80"
         data += bytes(-len(data) % DES_BLOCK)
-        return self._key.mac(data, self._last)[: self._length]
+        return key.mac(data, self._last)[: self._length]

@@ -9,6 +9,8 @@ import pytest
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from tests.softhsm import MODULE, TestToken
+from tests.tokens import scenes
+from tests.tokens.proxy import Proxy
 from tests.tokens.secrets.devices import Device
 from tokens import open_secrets, open_token
 from tokens.errors import (
@@ -197,6 +199,35 @@ def test_long_data_goes_in_pieces_and_comes_out_the_same(token: TestToken) -> No
         assert key.decrypt(ciphertext, ZERO_IV) == data
         assert key.mac(data) == ciphertext[-8:]
         assert key.encrypt(data[-8:], ciphertext[-16:-8]) == ciphertext[-8:]
+
+
+PUT_TOGETHER = """
+    from tokens.events import subscribe
+    with tokens.open_secrets(uris[0]) as secrets, secrets.data_key(1) as key:
+        def seal(held):
+            print("begun")
+            return held.encrypt(bytes(8) + held.mac(bytes(8)), bytes(8))
+        wanted = key.encrypt(bytes(8) + key.mac(bytes(8)), bytes(8))
+        print("known")
+        with subscribe(lambda event: print(getattr(event, "operation", ""), getattr(event, "outcome", ""))):
+            print(key.carry_out(seal) == wanted)
+"""
+
+
+def test_operations_together_need_one_session(token: TestToken, proxy: Proxy) -> None:
+    put(token, Use.ENCRYPTION, 1, KEY)
+    proxy.rule("C_OpenSession sessions=2 rv=0xb1")  # one for the login, and one for all work
+    printed = scenes.play(PUT_TOGETHER, proxy.serving(token.uri()), environment=proxy.environment())
+    assert printed == ["known", "begun", "mac succeeded", "encrypt succeeded", "True"]
+
+
+def test_operations_together_begin_again_if_the_token_is_lost_between_them(token: TestToken, proxy: Proxy) -> None:
+    put(token, Use.ENCRYPTION, 1, KEY)
+    proxy.rule("C_Encrypt rv=0x30 skip=3 times=1")  # a MAC is a C_Encrypt here, too
+    printed = scenes.play(PUT_TOGETHER, proxy.serving(token.uri()), environment=proxy.environment())
+    assert printed.count("begun") == 2, "CKR_DEVICE_ERROR ends the session, and the login"
+    assert [line for line in printed if "mac" in line or "encrypt" in line] == ["mac succeeded", "encrypt succeeded"]
+    assert printed[-1] == "True"
 
 
 def test_a_secret_that_is_no_des_key_is_named(token: TestToken) -> None:

@@ -20,7 +20,7 @@ from tokens.errors import (
     TokenLostError,
 )
 from tokens.events import DeviceEvent, KeyUse, subscribe
-from tokens.secrets import ZERO_IV, Secrets, Use
+from tokens.secrets import ZERO_IV, DataKey, Secrets, Use
 
 FIPS_81_PLAIN = b"Now is the time for all "
 FIPS_81_IV = bytes.fromhex("1234567890abcdef")
@@ -175,6 +175,30 @@ def test_the_initialisation_vector_chains_messages(secrets: Secrets) -> None:
     with secrets.data_key(1) as key:
         first = key.encrypt(FIPS_81_PLAIN[:8], FIPS_81_IV)
         assert first + key.encrypt(FIPS_81_PLAIN[8:], first[-8:]) == FIPS_81_CBC
+
+
+def test_operations_that_are_carried_out_together_give_the_same_results(secrets: Secrets) -> None:
+    def seal(key: DataKey) -> bytes:
+        return key.encrypt(FIPS_113_TEXT + key.mac(FIPS_113_TEXT), FIPS_81_IV)
+
+    def unseal(key: DataKey) -> tuple[bytes, bytes]:
+        plain = key.carry_out(lambda same: same.decrypt(sealed, FIPS_81_IV))
+        return plain, key.mac(plain[:-8])
+
+    heard: list[DeviceEvent] = []
+    with secrets.data_key(1) as key:
+        with subscribe(heard.append):
+            sealed = key.carry_out(seal)
+            opened, code = key.carry_out(unseal)
+        assert sealed == key.encrypt(FIPS_113_TEXT + FIPS_113_CODE, FIPS_81_IV)
+    assert (opened, code) == (FIPS_113_TEXT + FIPS_113_CODE, FIPS_113_CODE)
+    uses = [(event.operation, event.outcome) for event in heard if isinstance(event, KeyUse)]
+    assert uses == [(operation, "succeeded") for operation in ("mac", "encrypt", "decrypt", "mac")]
+
+
+def test_lengths_are_checked_in_operations_that_are_carried_out_together(secrets: Secrets) -> None:
+    with secrets.data_key(1) as key, pytest.raises(ValueError, match="whole blocks"):
+        key.carry_out(lambda held: held.mac(b"1234567"))
 
 
 def test_a_check_value_distinguishes_keys(secrets: Secrets) -> None:

@@ -186,8 +186,9 @@ class CallThreads:
                 raise TokenLostError("The wait for the device was ended, because this process is ending.")
             expires = lane.expires
             if time.monotonic() >= expires:
+                waited = format_seconds(round(expires - lane.began, 3))
                 raise TokenTimeoutError(
-                    f"The token did not answer {lane.function} within {format_seconds(round(expires - lane.began, 3))}.",
+                    f"The token did not answer {lane.function} within {waited}.",
                     remedy="Check the device and its connection. It is used again when it answers.",
                     facts=Facts(reason=Reason.NO_ANSWER, setting=lane.kind),
                 )

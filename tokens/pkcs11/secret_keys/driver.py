@@ -21,9 +21,9 @@ import contextlib
 import hmac
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pkcs11 import Attribute, MechanismFlag
+from pkcs11 import Attribute, Mechanism, MechanismFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
@@ -49,7 +49,7 @@ from tokens.pkcs11.secret_keys.objects import (
 )
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy, assess_key
-from tokens.secrets import BLOCK, ZERO_IV, Use
+from tokens.secrets import BLOCK, ZERO_IV, DeviceDataKey, Use
 
 PIECE = 256 * 1024
 """Bytes sent to the token in one call, so that long data does not occupy a session for long."""
@@ -165,7 +165,7 @@ class Pkcs11Secrets:
         """Return the key in a session. Raises as `find_secret` does."""
         return find_secret(self.connection.module.queries, session, label, self.connection.token.description)
 
-    def report_use(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
+    def report_use(self, secret: SecretInfo, operation: str, mechanism: Mechanism) -> KeyUseReport:
         """Report the block as a use of the secret key."""
         token = self.connection.token
         return KeyUseReport(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
@@ -266,10 +266,9 @@ class _CbcKey:
     def mac(self, data: bytes, iv: bytes) -> bytes:
         """Return a MAC: CKM_DES(3)_MAC_GENERAL if the token has it, else the last block of a CBC encryption."""
         form = self._secret.form
-        offered = self._secrets.connection.capabilities().serves(form.mac, MechanismFlag.SIGN)
-        if not (offered and self._signs and iv == ZERO_IV):
+        if iv != ZERO_IV or not self._computes_macs:
             return self._cbc("mac", data, iv)[-BLOCK:]
-        with self._secrets.report_use(self._secret, "mac", form.mac):
+        with self._report_use("mac", form.mac):
             code = self._run(
                 lambda key: key.mac(form.mac, data, FULL_MAC),
                 f"compute a MAC with '{self._secret.label}'",
@@ -284,9 +283,38 @@ class _CbcKey:
         """Decrypt with CKM_DES(3)_CBC, piece by piece."""
         return self._cbc("decrypt", data, iv)
 
+    def carry_out(self, operations: Callable[[DeviceDataKey], T]) -> T:
+        """Carry out several operations in one job and one session."""
+        reports: list[KeyUseReport] = []
+        computes_macs = self._computes_macs  # known before the job, which must not ask for it in another session
+
+        def job(key: SecretKey) -> T:
+            reports.clear()  # of an attempt before a reconnection
+            return operations(_HeldKey(self._secrets, self._secret, key, computes_macs, reports))
+
+        failure: BaseException | None = None
+        try:
+            return self._run(job, f"carry out operations with '{self._secret.label}'")
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            for report in reports:
+                report.__exit__(None if failure is None else type(failure), failure, None)
+            del failure  # its traceback holds this frame
+
     _signs: bool
 
-    def _run(self, use: Callable[[SecretKey], bytes], doing: str) -> bytes:
+    @property
+    def _computes_macs(self) -> bool:
+        """Whether the token has a mechanism for MACs that the key may use."""
+        mechanism = self._secret.form.mac
+        return self._signs and self._secrets.connection.capabilities().serves(mechanism, MechanismFlag.SIGN)
+
+    def _report_use(self, operation: str, mechanism: Mechanism) -> contextlib.AbstractContextManager[None]:
+        return self._secrets.report_use(self._secret, operation, mechanism)
+
+    def _run(self, use: Callable[[SecretKey], T], doing: str) -> T:
         raise NotImplementedError
 
     def _cbc(self, operation: str, data: bytes, iv: bytes) -> bytes:
@@ -299,7 +327,7 @@ class _CbcKey:
 
             return self._secrets.whole(self._run(use, f"{operation} with '{self._secret.label}'"), len(piece))
 
-        with self._secrets.report_use(self._secret, operation, mechanism):
+        with self._report_use(operation, mechanism):
             self._secrets.require(self._secret, decrypting=decrypting)
             done: list[bytes] = []
             for start in range(0, len(data), PIECE):
@@ -307,6 +335,45 @@ class _CbcKey:
                 done.append(crypt(piece, iv))
                 iv = (piece if decrypting else done[-1])[-BLOCK:]
         return b"".join(done)
+
+
+class _HeldKey(_CbcKey):
+    """A key in the session of a job of `carry_out`, which reports the uses when the job has ended."""
+
+    def __init__(
+        self,
+        secrets: Pkcs11Secrets,
+        secret: SecretInfo,
+        key: SecretKey,
+        computes_macs: bool,
+        reports: list[KeyUseReport],
+    ) -> None:
+        super().__init__(secrets, secret)
+        self._key = key
+        self._signs = computes_macs
+        self._reports = reports
+
+    def carry_out(self, operations: Callable[[DeviceDataKey], T]) -> T:
+        """Carry out the operations in the job."""
+        return operations(self)
+
+    def close(self) -> None:
+        """Do nothing: the key belongs to the job."""
+
+    @property
+    def _computes_macs(self) -> bool:
+        return self._signs
+
+    @contextlib.contextmanager
+    def _report_use(self, operation: str, mechanism: Mechanism) -> Iterator[None]:
+        report = self._secrets.report_use(self._secret, operation, mechanism)
+        report.__enter__()
+        self._reports.append(report)
+        yield
+        report.stop()
+
+    def _run(self, use: Callable[[SecretKey], T], doing: str) -> T:
+        return use(self._key)
 
 
 class Pkcs11DataKey(_CbcKey):
@@ -319,7 +386,7 @@ class Pkcs11DataKey(_CbcKey):
     def close(self) -> None:
         """Do nothing: the key belongs to the token."""
 
-    def _run(self, use: Callable[[SecretKey], bytes], doing: str) -> bytes:
+    def _run(self, use: Callable[[SecretKey], T], doing: str) -> T:
         return self._secrets.run(lambda worker: use(self._secrets.key(worker, self._secret.label)), doing)
 
 
@@ -369,8 +436,8 @@ class Pkcs11SessionKey(_CbcKey):
             finally:
                 self._using.release()
 
-    def _run(self, use: Callable[[SecretKey], bytes], doing: str) -> bytes:
-        def job(worker: Worker) -> bytes:
+    def _run(self, use: Callable[[SecretKey], T], doing: str) -> T:
+        def job(worker: Worker) -> T:
             with self._hold():
                 try:
                     return use(self._derive(worker))
