@@ -75,6 +75,7 @@ class StateMachine:
         tap: Tap | None = None,
     ) -> None:
         self.role = role
+        self._peer = role.peer
         self.profile = profile or WireProfile()
         self.block_data = block_data
         self.max_message = max_message
@@ -94,6 +95,8 @@ class StateMachine:
         self._reader = MessageReader(self.profile, keeps_octets=self._is_tapped)
         self._ended = False
         self._overlooked = False
+        self._fragmentations: dict[tuple[int, int], Fragmentation] = {}
+        """Every message of a connection has the same, unless the peer asks for an encryption that is refused."""
 
     @property
     def is_idle(self) -> bool:
@@ -102,7 +105,11 @@ class StateMachine:
 
     def fragmentation(self, encryption: int) -> Fragmentation:
         """Return how a message with this encryption is fragmented, as negotiated."""
-        return Fragmentation(self.profile, encryption, self.block_data)
+        known = self._fragmentations.get((encryption, self.block_data))
+        if known is None:
+            known = Fragmentation(self.profile, encryption, self.block_data)
+            self._fragmentations[encryption, self.block_data] = known
+        return known
 
     # -- sending --------------------------------------------------------------------------------------------
 
@@ -175,7 +182,7 @@ class StateMachine:
             raise fresh_copy(self.error)
         while self.state not in ENDED:
             try:
-                message = self._reader.read(self._longest(), _list_awaited(self.state, self.role.peer, self.initiator))
+                message = self._reader.read(self._longest(), _list_awaited(self.state, self._peer, self.initiator))
             except RemoteProtocolError as error:
                 raise self._failure(error.code, str(error.args[0])) from None
             if message is None:
@@ -183,7 +190,7 @@ class StateMachine:
                     self.fail(_make_lost_error(self.state))
                     break
                 return None
-            self._tap(self.role.peer, self._reader.octets)
+            self._tap(self._peer, self._reader.octets)
             if self._receive(message):
                 return message
         if self.error is not None:
@@ -195,7 +202,7 @@ class StateMachine:
 
         `next_event` gives each of them, too. Their headers are all the same, so that they are known at a glance.
         """
-        header = self._header_of_full_blocks(self.role.peer)
+        header = self._header_of_full_blocks(self._peer)
         if not header or self.transfer is None:
             return b""
         full = self.transfer.fragmentation.full
@@ -211,7 +218,7 @@ class StateMachine:
 
     def _receive(self, message: Message) -> bool:
         """Follow a message that the peer may send now. Whether anybody needs to see it."""
-        rule = self._rule(message, self.role.peer)
+        rule = self._rule(message, self._peer)
         if rule is None:
             match self._crossing(message):
                 case Crossing.BOTH:
@@ -220,11 +227,11 @@ class StateMachine:
                     return False
                 case _:
                     self._go_to(State.READY)
-                    rule = self._rule(message, self.role.peer)
+                    rule = self._rule(message, self._peer)
         if rule is None:
             raise self._failure(ErrorCode.UNEXPECTED_MESSAGE, "The peer sent a message out of turn.")
         mistake = find_mistake(message, False, self._bounds())
-        self._go(rule, message, self.role.peer)
+        self._go(rule, message, self._peer)
         if mistake is not None:
             raise self._failure(mistake.code, f"The peer sent {mistake.what}.")
         return True
@@ -316,7 +323,7 @@ class StateMachine:
             self._overlooked = False
 
     def _bounds(self) -> Bounds:
-        return Bounds(self.profile, self.block_data, self.max_message, self.transfer)
+        return Bounds(self.profile, self.block_data, self.max_message, self.transfer, self.fragmentation)
 
 
 def _may_send(speaker: Speaker, role: Role, initiator: Role | None) -> bool:

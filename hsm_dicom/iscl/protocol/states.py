@@ -82,7 +82,7 @@ class Speaker(Enum):
     OTHER = "the end that was asked"
 
 
-class Case(Enum):
+class Case(StrEnum):
     """What a rule depends on beyond the kind of message."""
 
     PLAIN = "nothing"

@@ -36,15 +36,18 @@ class Suite:
         self._last_blocks: dict[Role | None, bytes] = {}
         self._fixed: contextlib.ExitStack | None = contextlib.ExitStack()
         self._fixed_keys: dict[int, DataKey] = {}
+        self._fragmentation: Fragmentation | None = None
 
     def protect(self, sender: Role, random: bytes | None, block_data: int = MAX_BLOCK_DATA) -> Protection:
         """Return the protection of the next message. `random` is its session random number, if it has one.
 
         `block_data` is how many octets of data a block has, as negotiated. Raises the errors of `tokens.errors`.
         """
-        return Protection(
-            self, sender, random, Fragmentation(self.settings.profile, self.settings.encryption, block_data)
-        )
+        fragmentation = self._fragmentation
+        if fragmentation is None or fragmentation.block_data != block_data:
+            fragmentation = Fragmentation(self.settings.profile, self.settings.encryption, block_data)
+            self._fragmentation = fragmentation
+        return Protection(self, sender, random, fragmentation)
 
     def key(self, index: int, random: bytes | None, owned: contextlib.ExitStack) -> DataKey:
         """Return the fixed key, or the session key that `owned` will destroy."""
@@ -90,8 +93,7 @@ class Protection:
         self._sender = sender
         self._owned = contextlib.ExitStack()
         self._encrypts = settings.encryption is Encryption.DES_CBC
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._owned.close)
+        try:
             wants_key = settings.ciphers or (random is not None and settings.mac is Mac.MD5)
             self._cipher = suite.key(settings.encryption_key, random, self._owned) if wants_key else None
             self._code: Code
@@ -105,7 +107,9 @@ class Protection:
                 self._code = Md5(value, asked=random is not None)
             else:
                 self._code = NoCode()
-            undo.pop_all()
+        except BaseException:
+            self._owned.close()
+            raise
         self._vector: bytes | None = None
         self._encrypted_code: bytes | None = None
         self._ciphertext: list[bytes] = []

@@ -9,6 +9,7 @@ import hmac
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from hsm_dicom.iscl.wire.messages import Encryption
 from hsm_dicom.iscl.wire.profile import DES_BLOCK, AnnouncedLength, Fragmenting, Padding, WireProfile
@@ -44,17 +45,17 @@ class Fragmentation:
     encryption: int
     block_data: int
 
-    @property
+    @cached_property
     def seals_each_block(self) -> bool:
         """Whether each block is padded and encrypted separately."""
         return self.encryption != Encryption.NONE and self.profile.fragmenting is Fragmenting.EACH_BLOCK
 
-    @property
+    @cached_property
     def full(self) -> int:
         """Octets of data in every block that we send, but for the last one of a message."""
         return self.block_data // DES_BLOCK * DES_BLOCK if self.seals_each_block else self.block_data
 
-    @property
+    @cached_property
     def unit(self) -> int:
         """After each so many octets of a message, what is sealed of it fills whole blocks."""
         if self.seals_each_block:

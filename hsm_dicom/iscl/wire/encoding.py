@@ -71,18 +71,19 @@ def parse(header: Header, data: bytes, profile: WireProfile) -> Message:
             ErrorCode.UNEXPECTED_OPTION, f"The peer set unused header fields in its {describe(kind)}."
         )
     fields: dict[str, int | bytes] = {}
+    word = _words(profile.byte_order, 1)
     place = 0
     for item in profile.items[kind]:
         match item:
             case Word():
-                fields[item.name], place = _word(kind, data, place, profile), place + Word.length
+                fields[item.name], place = _word(kind, data, place, word), place + Word.length
             case Octets():
                 fields[item.name], place = _piece(kind, data, place, item.length), place + item.length
             case Value():
                 value = _piece(kind, data, place, item.length)
                 fields[item.name], place = _order(value, profile), place + item.length
             case Counted():
-                count, place = _word(kind, data, place, profile), place + Word.length
+                count, place = _word(kind, data, place, word), place + Word.length
                 if count > item.most:
                     raise _wrong_length(kind)
                 fields[item.name], place = _piece(kind, data, place, count), place + count
@@ -98,17 +99,18 @@ def build(message: Message, profile: WireProfile, error_number: int = 0) -> byte
     """Build the octets of a message. Raises `LocalProtocolError` for a field that does not fit its place."""
     kind = type(message)
     pieces: list[bytes] = []
+    word = _words(profile.byte_order, 1)
     for item in profile.items[kind]:
         value = getattr(message, item.name)
         match item:
             case Word():
-                pieces.append(_words(profile.byte_order, 1).pack(value))
+                pieces.append(word.pack(value))
             case Octets() if len(value) == item.length:
                 pieces.append(value)
             case Value() if len(value) == item.length:
                 pieces.append(_order(value, profile))
             case Counted() if len(value) <= item.most:
-                pieces += [_words(profile.byte_order, 1).pack(len(value)), value]
+                pieces += [word.pack(len(value)), value]
             case Rest() if item.most is None or len(value) <= item.most:
                 pieces.append(value)
             case _:
@@ -145,6 +147,7 @@ class MessageReader:
         self._keeps_octets = keeps_octets
         self._profile = profile
         self._buffer = bytearray()
+        self._bounds: dict[tuple[type[Message], int], tuple[int, int]] = {}
 
     def feed(self, octets: bytes) -> None:
         """Take what the connection brought."""
@@ -171,7 +174,7 @@ class MessageReader:
                     ErrorCode.UNEXPECTED_MESSAGE,
                     f"The peer sent a {describe(kind)} where none may come.",
                 )
-            least, most = data_bounds(kind, self._profile, variable)
+            least, most = self._bounds.get((kind, variable)) or self._find_bounds(kind, variable)
             if not least <= header.data_length <= most:
                 raise _wrong_length(kind)
             if len(self._buffer) < HEADER_LENGTH + header.data_length:
@@ -183,6 +186,10 @@ class MessageReader:
                 self.octets = bytes(octets[:end])
         del self._buffer[:end]
         return parse(header, data, self._profile)
+
+    def _find_bounds(self, kind: type[Message], variable: int) -> tuple[int, int]:
+        bounds = self._bounds[kind, variable] = data_bounds(kind, self._profile, variable)
+        return bounds
 
     def read_run(self, header: bytes, length: int, most: int) -> bytes:
         """Return the data of up to `most` blocks with this header and `length` octets each, as far as they arrived."""
@@ -201,9 +208,11 @@ def _words(order: ByteOrder, count: int) -> struct.Struct:
     return struct.Struct(f"{'>' if order is ByteOrder.BIG else '<'}{count}I")
 
 
-def _word(kind: type[Message], data: bytes, place: int, profile: WireProfile) -> int:
-    value: int
-    (value,) = _words(profile.byte_order, 1).unpack(_piece(kind, data, place, Word.length))
+def _word(kind: type[Message], data: bytes, place: int, word: struct.Struct) -> int:
+    try:
+        value: int = word.unpack_from(data, place)[0]
+    except struct.error:
+        raise _wrong_length(kind) from None
     return value
 
 

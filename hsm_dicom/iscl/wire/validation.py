@@ -5,6 +5,7 @@ Pure functions, for messages of either end. The sequence is checked by `hsm_dico
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,22 +46,21 @@ class Transfer(NamedTuple):
     to_come: int
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What a message is held to: the limits of this end in octets, and the transfer that is under way."""
+class Bounds(NamedTuple):
+    """What a message is held to: the limits of this end in octets, and the transfer that is under way.
+
+    `fragmentation` returns how a message with an encryption is fragmented.
+    """
 
     profile: WireProfile
     block_data: int
     max_message: int
     transfer: Transfer | None
+    fragmentation: Callable[[int], Fragmentation]
 
     def limit(self, encryption: int) -> int:
         """Return the greatest length that a transmission request to us may announce."""
         return self.fragmentation(encryption).announce_length(self.max_message)
-
-    def fragmentation(self, encryption: int) -> Fragmentation:
-        """Return how a message with this encryption is fragmented."""
-        return Fragmentation(self.profile, encryption, self.block_data)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ def _find_request_mistake(request: TransmissionRequest, ours: bool, bounds: Boun
     on_the_wire = bounds.fragmentation(request.encryption).on_the_wire(request.length)
     if request.length < 1 or (request.encryption != Encryption.NONE and on_the_wire % DES_BLOCK):
         return Mistake(ErrorCode.UNEXPECTED_LENGTH, "a transmission request of a length that no message has")
-    limit = bounds.limit(request.encryption)
-    if not ours and request.length > limit:
+    if not ours and request.length > (limit := bounds.limit(request.encryption)):
         return Mistake(ErrorCode.OWN_LIMIT_TOO_SMALL, f"a request to transmit {request.length} octets; we take {limit}")
     return None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 
 from pkcs11 import KeyType, Mechanism
 
@@ -78,6 +79,7 @@ FULL_MAC = struct.pack("@L", 8)
 """CK_MAC_GENERAL_PARAMS for a MAC of 8 bytes. CKM_DES_MAC returns only 4."""
 
 
+@cache
 def name(mechanism: Mechanism) -> str:
     """Return the PKCS#11 name, such as CKM_DES3_CBC."""
     return "CKM_" + mechanism.name.lstrip("_")
