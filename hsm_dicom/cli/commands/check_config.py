@@ -100,7 +100,7 @@ def _print_route(route: CheckedRoute) -> None:
     for device in route.plain_readers:
         services = " and ".join(route.reading_services)
         what = f"Plain device {device} may read patients' data from {route.target} ({services}, route {route.name}). "
-        what += "So may whoever takes its address and AE title."
+        what += "So can anyone who takes its address and AE title."
         output.say(("!", output.UNSURE), f" {output.shown(what)}")
 
 

@@ -78,7 +78,7 @@ def test_routes_are_listed_with_those_who_may_read_without_proof(run: Run, signi
     ) in result.said
     assert (
         "! Plain device ct1 may read patients' data from pacs (query-retrieve, route to-pacs). "
-        "So may whoever takes its address and AE title."
+        "So can anyone who takes its address and AE title."
     ) in result.said
     document = run("check-config", "--config", signing_node.config, "--no-login", "--json").json
     assert document["routes"] == [
