@@ -341,4 +341,5 @@ def report_refusal(
 def _describe_refused(acceptance: Acceptance) -> str:
     """Return a sentence with the services of the contexts that the route refused; empty for none."""
     services = sorted({str(find_service(one)) for one in acceptance.refused})
-    return f" Refused, since services = of the route does not list it: {', '.join(services)}." if services else ""
+    refused = " Refused presentation contexts for services that the route does not admit"
+    return f"{refused}: {', '.join(services)}." if services else ""

@@ -120,4 +120,4 @@ def test_a_service_that_the_route_does_not_name_is_refused(node: TestToken, hosp
         assert status != 0
         assert "No Acceptable Presentation Contexts" in said
         assert run("echoscu", "-aet", "CT1", "-aec", "PACS", "127.0.0.1", site.plain)[0] == 0
-        assert gateway.says("services = of the route does not list it: query-retrieve")
+        assert gateway.says("services that the route does not admit: query-retrieve")
