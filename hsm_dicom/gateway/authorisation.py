@@ -1,6 +1,6 @@
 """Decide who may use a route. Pure functions of the connection's facts, the request and the settings.
 
-A plain device is identified by its calling AE title and its source address, both of which anybody on its network can
+A plain device is identified by its calling AE title and its source address, both of which anyone on its network can
 imitate. A peer is identified by its certificate or its authentication data, as everywhere (`network.authorisation`).
 The codes of a refusal are those of PS3.8, 9.3.4.
 """
@@ -55,7 +55,10 @@ def refuse_for_now(kind: RefusalKind, text: str) -> RouteRefusal:
 
 def refuse_called(called: str, known: Sequence[str]) -> RouteRefusal:
     """Return the refusal of a caller whose called AE title belongs to no route."""
-    text = f"it called the AE title '{called}', and the routes here have {_join(known)}. Correct one of them."
+    text = (
+        f"it called the AE title '{called}', and the routes here have {_join(known)}. Correct the AE title that it "
+        "calls, or called in its route."
+    )
     return RouteRefusal("called", Refusal(text, CALLED_NOT_RECOGNISED))
 
 
@@ -77,7 +80,10 @@ def find_source(
     devices = [source for source in settings.sources if isinstance(source, PlainDevice)]
     named = [device for device in devices if calling in device.ae_titles]
     if not named:
-        text = f"no plain device of the route has the AE title '{calling}'. Add it to ae_titles of one, or to from."
+        text = (
+            f"no plain device of the route has the AE title '{calling}'. If it may call, write its AE title in "
+            f"[plain.NAME], and list that NAME in from of [routes.{settings.name}]."
+        )
         return RouteRefusal("calling", Refusal(text, CALLING_NOT_RECOGNISED))
     for device in named:
         if is_address_of(device, address):

@@ -142,7 +142,8 @@ def find_route_conditions(routes: Iterable[RouteStatus], at: datetime) -> Iterat
     for route in routes:
         why = f": {route.last_error.rstrip('.')}" if route.last_error else ""
         if route.state is RouteState.DOWN:
-            text = f"Route '{route.name}' is down, since '{route.target}' was not reached{why}."
+            down = why or f": its target '{route.target}' was not reached"
+            text = f"Route '{route.name}' is down{down}."
         elif route.state is RouteState.CLOSED:
             text = f"Route '{route.name}' accepts no associations{why}."
         else:
@@ -185,9 +186,9 @@ def find_clock_conditions(clock: ClockStatus | None, at: datetime) -> Iterator[C
         yield Condition(
             key="clock/behind",
             kind=ConditionKind.CLOCK,
-            text=f"The system clock is {by} behind a time that it has shown before. Certificates are judged by the "
-            "later time, so that none that has expired is accepted. Correct the clock; if it was the earlier time that "
-            "was wrong, remove clock.json from the state folder.",
+            text=f"The system clock is {by} behind a time that it has shown before. Certificates are validated at "
+            "the later time, so that none that has expired is accepted. Correct the clock; if the later time is wrong, "
+            "remove clock.json from the state folder.",
             since=at,
             is_urgent=True,
         )

@@ -1,8 +1,8 @@
 """Emergency settings: a route that passes objects unexamined, or leaves TLS, until a day, for a reason.
 
-One command makes one, so that patients are examined although a part of the secured way fails. It replaces settings of
-the configuration without changing the file, lapses after its last day (in UTC, as other exceptions do), is an urgent
-condition for as long as it holds, and is an event when it begins, at each start, and when it ends.
+One command makes one, so that examinations can go on while a part of the secured connection fails. It replaces
+settings of the configuration without changing the file, lapses after its last day (in UTC, as other exceptions do), is
+an urgent condition for as long as it holds, and is an event when it begins, at each start, and when it ends.
 """
 
 from __future__ import annotations
@@ -99,12 +99,13 @@ def check_emergency(setting: EmergencySetting, today: date) -> None:
         if not text.strip() or len(text) > _LONGEST_TEXT or not text.isprintable():
             raise EmergencySettingError(
                 f"The {name} is empty, longer than {_LONGEST_TEXT} characters, or not one line of text.",
-                remedy=f"Write it like --{name} '{'TLS key lost, ticket 4711' if name == 'reason' else 'J. Kim'}'.",
+                remedy=f"Write it like --{name} '{'TLS key lost, ticket 4711' if name == 'reason' else 'NAME'}'.",
             )
     last = today + timedelta(days=MOST_DAYS)
     if not today <= setting.until <= last:
+        why = "is over" if setting.until < today else f"is more than {MOST_DAYS} days ahead"
         raise EmergencySettingError(
-            f"The last day {setting.until} is over, or more than {MOST_DAYS} days ahead.",
+            f"The last day {setting.until} {why}.",
             remedy=f"Give --until a day from {today} to {last}.",
         )
 

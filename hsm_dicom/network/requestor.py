@@ -155,6 +155,10 @@ def _connect(peer: Peer, seconds: float) -> socket.socket:
             f"{_at(peer)} did not answer within {format_seconds(seconds)}; check that it is switched on and that no "
             f"firewall blocks port {peer.port}."
         ) from error
+    except socket.gaierror as error:
+        raise ConnectError(
+            f"No connection to {_at(peer)} ({error.strerror or error}); check the name and the name server."
+        ) from error
     except OSError as error:
         raise ConnectError(
             f"No connection to {_at(peer)} ({error.strerror or error}); check that a program listens on {address}."

@@ -123,11 +123,13 @@ class PeerCompiler:
                 return self._identities[only], None
             self._problems.mark_unresolved(place)
             return None, None
-        known = join_names(self._configuration.identities)
+        known = self._configuration.identities
         return None, self._reading.problem(
             place,
             f"The identity that this node shows to peer '{name}' is not given.",
-            f"Write identity = in [peers.{name}], one of: {known}.",
+            f"Write identity = in [peers.{name}], one of: {join_names(known)}."
+            if known
+            else f'Write [identities.NAME], and identity = "NAME" in [peers.{name}].',
         )
 
     def _find_calling_ae_title(self, section: PeerSection) -> str | None:

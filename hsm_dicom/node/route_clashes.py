@@ -59,7 +59,7 @@ def find_open_entrances(routes: Sequence[RouteSettings], problems: ProblemCollec
         for source in route.plain_sources:
             remedy = f'Write where it calls from in [plain.{source.name}], like addresses = ["192.168.10.21"].'
             if not source.addresses:
-                what = f"It may call from nowhere, and route '{route.name}' is for it: it has no addresses."
+                what = f"'{source.name}' may use route '{route.name}', but has no addresses to call from."
                 problems.add(("plain", source.name), what, remedy)
             elif any(network.prefixlen == 0 for network in source.networks):
                 what = f"Every machine may call as '{source.name}', and use the identity of this node on route "

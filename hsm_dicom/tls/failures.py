@@ -36,7 +36,7 @@ _ALERTS = {
     "HANDSHAKE_FAILURE": "no common protocol version or cipher suite, or it requires a certificate and we sent none",
     "CERTIFICATE_REQUIRED": "it requires a certificate from us",
     "NO_CERTIFICATE": "it requires a certificate from us",
-    "UNKNOWN_CA": "it does not trust the CA of our certificate",
+    "UNKNOWN_CA": "it does not trust the CA of our certificate; have its administrator add that CA",
     "BAD_CERTIFICATE": "it does not accept our certificate",
     "UNSUPPORTED_CERTIFICATE": "our certificate is not of a kind that it accepts; see its key usage",
     "CERTIFICATE_EXPIRED": "our certificate is expired, or not yet valid, by its clock",

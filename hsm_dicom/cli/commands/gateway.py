@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from hsm_dicom.transport.events import ReadinessChanged
 
 app = typer.Typer(
-    help="Gateway: relay associations between plain devices and peers with TLS or ISCL.", no_args_is_help=True
+    help="Gateway: relay associations of devices that support neither TLS nor ISCL.",
+    no_args_is_help=True,
 )
-app.command("emergency", epilog=EMERGENCY_EXAMPLE)(emergency)
-
 _URGE_SECONDS = 1.0
 
 
@@ -175,6 +174,9 @@ def drain(
         output.write_json("gateway-drain", {"process": gateway.process, "seconds": seconds})
     else:
         output.outcome(True, f"The gateway (process {gateway.process}) ended after {seconds:.1f} s.")
+
+
+app.command("emergency", epilog=EMERGENCY_EXAMPLE)(emergency)
 
 
 # -- running -------------------------------------------------------------------------------------------------

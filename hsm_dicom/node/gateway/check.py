@@ -1,4 +1,4 @@
-"""A real C-ECHO through each route of a plan, and which side of it fails and why.
+"""A C-ECHO to the target of each route of a plan, and which side fails and why.
 
 The target is reached with the route's own transport, identity and AE titles. The other side is the address at which
 callers arrive: whether this machine has it, and whether it is free, unless a running gateway has it already.
@@ -74,8 +74,8 @@ class Failure(StrEnum):
 
 _DESCRIPTIONS = {
     Failure.ENTRANCE: "callers cannot connect",
-    Failure.OWN_KEY: "this node's own key or trust",
-    Failure.TARGET_DOWN: "the target is not reached",
+    Failure.OWN_KEY: "this node's key or trust cannot be used",
+    Failure.TARGET_DOWN: "the target cannot be reached",
     Failure.CERTIFICATE: "the certificate of the target, or ours, is not accepted",
     Failure.HANDSHAKE: "the handshake with the target fails",
     Failure.AE_TITLE: "the target refuses an AE title",
@@ -109,7 +109,7 @@ def check_gateway(
     plan = compile_plan(reading)
     gateway = plan.require_gateway()
     running = find_running_gateway(find_state_folder(reading.configuration))
-    taken = f"the running gateway (process {running.process}) has it" if running else ""
+    taken = f"the running gateway (process {running.process}) uses it" if running else ""
     for name, route in gateway.routes.items():
         progress(name)
         yield _check_route(plan, gateway, route, taken, pin)
@@ -142,14 +142,14 @@ def _check_route(
 
 
 def _check_entrance(place: Place, taken: str) -> tuple[str, str]:
-    """Return why callers cannot arrive, and what else is to be said of the place; both may be empty."""
+    """Return why callers cannot arrive, and a remark on the place; both may be empty."""
     if place.kind == "socket":
         return "", f"systemd passes the socket '{place.name}', which is not checked here"
     return check_address(place.address, taken)
 
 
 def check_address(address: Address, taken: str = "") -> tuple[str, str]:
-    """Return why an address cannot be listened on, and what else is to be said of it; both may be empty.
+    """Return why an address cannot be listened on, and a remark on it; both may be empty.
 
     `taken` says who may have it.
     """

@@ -82,7 +82,10 @@ class RunningGateway:
 
 @contextmanager
 def hold_gateway_lock(folder: Path) -> Iterator[None]:
-    """Be the one gateway of a state folder during the block. Raises `GatewayRunsError`, or `StateFileError`."""
+    """Hold the lock of a state folder during the block, so that no other gateway uses the folder.
+
+    Raises `GatewayRunsError`, or `StateFileError`.
+    """
     descriptor = _open_lock(folder)
     try:
         try:
@@ -91,7 +94,7 @@ def hold_gateway_lock(folder: Path) -> Iterator[None]:
             running = _read(folder)
             who = f" (process {running.process})" if running else ""
             raise GatewayRunsError(
-                f"A gateway{who} runs already with the state folder {folder}.",
+                f"A gateway{who} already runs with the state folder {folder}.",
                 remedy="Stop it with hsm-dicom gateway drain, or give this one a state folder of its own.",
             ) from None
         process = os.getpid()

@@ -126,7 +126,7 @@ class GatewayService:
         return max(self._opened.settings.drain_seconds, self._entrances.stop_seconds)
 
     def ping(self, seconds: float) -> bool:
-        """Return whether every accept loop goes round within so many seconds, whatever the tokens do."""
+        """Return whether every accept loop answers within `seconds`, whatever the tokens do."""
         return self._entrances.ping(seconds)
 
     def status(self) -> GatewayStatus:
@@ -168,7 +168,8 @@ class GatewayService:
             self._replace(opened)
             self._replaced.close_later(before, NAME, before.longest_connect_seconds)
         emit(opened.configuration)
-        self._report_reload(True, f"{NAME}: the configuration was reloaded ({len(opened.routes)} routes).")
+        routes = f"{len(opened.routes)} route{'' if len(opened.routes) == 1 else 's'}"
+        self._report_reload(True, f"{NAME}: the configuration was reloaded ({routes}).")
         self._watch.check(repeat=True)
         return True
 

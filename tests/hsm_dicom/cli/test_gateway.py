@@ -70,7 +70,7 @@ def test_images_go_both_ways_and_a_drain_ends_the_gateway(site: Site, run: Run, 
             [*PROGRAM, "gateway", "run", "--config", str(site.config)], capture_output=True, text=True, timeout=30
         )
         assert second.returncode == 1
-        assert f"A gateway (process {running.process.pid}) runs already" in second.stderr
+        assert f"A gateway (process {running.process.pid}) already runs" in second.stderr
 
         drained = run("gateway", "drain", "--json", "--config", site.config)
         assert drained.status == 0, drained.said
@@ -209,14 +209,15 @@ def test_a_check_reaches_both_targets(site: Site, run: Run) -> None:
         assert "to-pacs: pacs (as CT1 to PACS) answered in" in shown.said
         with site.running() as running:
             taken = checks(run, site)["to-pacs"]["entrance_remark"]
-            assert taken.endswith(f"the running gateway (process {running.process.pid}) has it")
+            assert taken.endswith(f"the running gateway (process {running.process.pid}) uses it")
 
 
 def test_a_check_says_which_side_fails(site: Site, run: Run) -> None:
     answers = checks(run, site)
     assert [one["failure"] for one in answers.values()] == ["target-down", "target-down"]
     assert (
-        "to-ct1: the target is not reached: No connection to" in run("gateway", "check", "--config", site.config).said
+        "to-ct1: the target cannot be reached: No connection to"
+        in run("gateway", "check", "--config", site.config).said
     )
 
     with socket.create_server((LOOPBACK, site.plain)), site.storescp_of_ct():

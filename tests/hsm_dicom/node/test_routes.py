@@ -391,7 +391,7 @@ MEANING = {
     "a caller from nowhere": (
         SOUND.replace('addresses = ["192.168.10.21"]\n', ""),
         "plain.ct1",
-        "It may call from nowhere, and route 'to-pacs' is for it: it has no addresses.",
+        "'ct1' may use route 'to-pacs', but has no addresses to call from.",
     ),
     "a status page for everybody": (
         SOUND + '[status]\nlisten = "192.168.10.1:9762"\n',
