@@ -73,7 +73,7 @@ class EmergencyWatch:
         return active
 
     def keep(self, used: Iterable[EmergencySetting]) -> None:
-        """Take settings that routes still use although they are over, since a reload failed: they are to end later."""
+        """Keep settings that routes still use after their last day because a reload failed, so that they end later."""
         with self._changing:
             self._active = {one.route: one for one in used} | self._active
 

@@ -1,7 +1,7 @@
 """The services that a route admits, and the SOP Classes of each (PS3.4; UIDs of PS3.6, Annex A).
 
-A device that speaks plain DICOM proves nothing. Whoever takes its address and AE title would use this node's identity,
-so a route admits storing by default, and reading only if its settings name it.
+A device that speaks plain DICOM does not prove its identity. Anyone who takes its address and AE title uses this node's
+identity, so a route admits storing by default, and reading only if its settings list it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Service(StrEnum):
 DEFAULT_SERVICES = frozenset({Service.ECHO, Service.STORAGE, Service.COMMITMENT})
 
 READING_SERVICES = frozenset({Service.QUERY_RETRIEVE, Service.WORKLIST, Service.PRIVATE, Service.ANY})
-"""Services that return patients' data to whoever takes the caller's place."""
+"""Services that return patients' data to the caller, and to anyone who imitates it."""
 
 _STANDARD, _STORAGE = "1.2.840.10008.", "1.2.840.10008.5.1.4.1.1."
 """Where the UIDs of DICOM itself begin (PS3.5, Annex B), and those of the storage SOP Classes among them."""

@@ -160,7 +160,7 @@ class RouteSettings:
 
     def _find_bad_sides(self) -> Iterator[Mistake]:
         if not self.sources:
-            yield Mistake("from", "Nobody may use the route.", 'Write from = ["NAME"].')
+            yield Mistake("from", "No device or peer may use the route.", 'Write from = ["NAME"].')
         if sum(one is not None for one in (self.listen, self.socket, self.listener)) != 1:
             yield Mistake(
                 "",
@@ -202,7 +202,7 @@ class RouteSettings:
 
     @property
     def reading_services(self) -> frozenset[Service]:
-        """The services by which plain callers, and whoever takes their place, can read patients' data."""
+        """The services by which plain callers, and anyone who imitates them, can read patients' data."""
         return frozenset(self.services & READING_SERVICES) if self.plain_sources else frozenset()
 
     @property
@@ -226,7 +226,7 @@ class StatusSettings:
 
 
 class AlarmKind(StrEnum):
-    """How an alarm reaches somebody."""
+    """How an alarm is delivered."""
 
     COMMAND = "command"
     SYSLOG = "syslog"

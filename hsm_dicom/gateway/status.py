@@ -1,4 +1,4 @@
-"""What a running gateway reports about itself: frozen values, made when somebody asks.
+"""What a running gateway reports about itself: frozen values, made on request.
 
 The status page, `/metrics`, `gateway status` and the alarms read the same snapshot. It names routes, peers and tokens
 by their names in the configuration, and holds no AE title, no address and no data of a patient that the network sent.
@@ -113,7 +113,7 @@ class CertificateStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class ClockStatus:
-    """The system clock of this machine, and whether times that are judged by it can be relied on."""
+    """The system clock of this machine, and whether validity can be checked by it."""
 
     is_synchronised: bool | None
     """Whether the kernel considers its clock synchronised (adjtimex(2)); None if it does not say."""

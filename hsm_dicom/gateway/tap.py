@@ -1,4 +1,4 @@
-"""What the relay tells about the messages that pass it, to a route that inspects them."""
+"""The interface between the relay and a route that inspects the messages that pass."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Tap(Protocol):
     """
 
     def begin(self, contexts: Mapping[int, AcceptedContext]) -> None:
-        """Take the presentation contexts, by their IDs, before the first message."""
+        """Store the presentation contexts, by their IDs, before the first message."""
 
     def take(self, direction: Direction, context_id: int, control: int, piece: memoryview, ends: bool) -> None:
-        """Take the next octets of a Presentation Data Value; `ends` with its last ones.
+        """Process the next octets of a Presentation Data Value; `ends` is True for the last ones.
 
         `control` is the message control header (PS3.8, Annex E): bit 0 for a command, bit 1 for the last fragment. The
         memory of `piece` is used again after the call.
         """
 
     def end(self) -> None:
-        """Take the end of the association."""
+        """Process the end of the association."""
 
 
 MakeTap = Callable[[str, Callable[[str], None]], Tap]

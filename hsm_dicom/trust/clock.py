@@ -1,4 +1,4 @@
-"""The time at which the validity of certificates, CRLs and exceptions is judged.
+"""The time at which the validity of certificates, CRLs and exceptions is checked.
 
 It is the time of the system, unless the system clock was set back. A clock that shows a time long past must not make an
 expired certificate valid again, so a node may set a mark, the latest time that it has seen: a system time that is
@@ -25,12 +25,12 @@ _mark = _Mark()
 
 
 def set_mark(time: datetime | None) -> None:
-    """Set the latest time that was reached, in UTC; None judges everything by the system clock alone."""
+    """Set the latest time that was reached, in UTC; None checks everything by the system clock alone."""
     _mark.time = time
 
 
 def current_time() -> datetime:
-    """Return the time at which validity is judged now, in UTC."""
+    """Return the validation time now, in UTC."""
     now = datetime.now(UTC)
     return choose_time(now, _mark.time)
 

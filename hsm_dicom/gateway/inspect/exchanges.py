@@ -75,7 +75,7 @@ class Exchanges:
         self._outstanding: dict[tuple[str, int], Request] = {}
 
     def begin(self, direction: Direction, command: Command) -> Request | None:
-        """Take a request, and return it if its response will be matched."""
+        """Store a request, and return it if its response will be matched."""
         request = Request(direction, command)
         if command.field == C_CANCEL_RQ:
             self._report_cancel(request)
@@ -92,7 +92,7 @@ class Exchanges:
         return request
 
     def complete(self, request: Request) -> None:
-        """Take the end of a request's Data Set."""
+        """Process the end of a request's Data Set."""
         request.is_whole = True
         if request.status is not None:
             self._finish(request, request.status)
@@ -103,7 +103,7 @@ class Exchanges:
         self._forget(request)
 
     def answer(self, direction: Direction, command: Command) -> None:
-        """Take a response that came in this direction."""
+        """Match a response that came in this direction with its request."""
         other = Direction.BACK if direction is Direction.FORTH else Direction.FORTH
         request = self._outstanding.get((other.value, command.message_id))
         status = command.status
@@ -121,7 +121,7 @@ class Exchanges:
         self._count(Outcome.NOT_FOLLOWED)
 
     def end(self) -> None:
-        """Take the end of the association."""
+        """Process the end of the association."""
         for request in list(self._outstanding.values()):
             if request.status is not None:
                 self._finish(request, request.status)

@@ -25,11 +25,11 @@ class Inspector:
         self._back: dict[int, Messages] = {}
 
     def begin(self, contexts: Mapping[int, AcceptedContext]) -> None:
-        """Take the presentation contexts, by their IDs."""
+        """Store the presentation contexts, by their IDs."""
         self._contexts = dict(contexts)
 
     def take(self, direction: Direction, context_id: int, control: int, piece: memoryview, ends: bool) -> None:
-        """Take the next octets of a Presentation Data Value."""
+        """Process the next octets of a Presentation Data Value."""
         flows = self._forth if direction is Direction.FORTH else self._back
         messages = flows.get(context_id)
         if messages is None:
@@ -38,7 +38,7 @@ class Inspector:
         messages.take(control, piece, ends)
 
     def end(self) -> None:
-        """Take the end of the association."""
+        """Process the end of the association."""
         self._exchanges.end()
         self._forth.clear()
         self._back.clear()

@@ -45,7 +45,7 @@ _FOREIGN_HOST = (
 
 _SILENT = logging.Logger("hsm_dicom.gateway.pages.http")
 _SILENT.disabled = True
-"""For aiohttp, which logs a traceback for each malformed request: whoever sends many would fill the log."""
+"""For aiohttp, which logs a traceback for each malformed request, so that many of them would fill the log."""
 
 
 class StatusServer:

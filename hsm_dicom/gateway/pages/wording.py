@@ -66,7 +66,7 @@ def describe_end(ends: datetime, now: datetime) -> str:
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
-    """Describe what was counted by name: "address 8, calling 4", the largest count first."""
+    """Describe counts with their names: "address 8, calling 4", the largest first."""
     found = sorted(((count, name) for name, count in counts.items() if count), key=lambda one: (-one[0], one[1]))
     return ", ".join(f"{name} {format_count(count)}" for count, name in found)
 

@@ -65,19 +65,19 @@ class Call:
 
 
 class Observer(Protocol):
-    """What a route wants to know of its associations. Called in their threads."""
+    """What an association reports to its route. Called in the thread of the association."""
 
     def note_reached(self, call: Call) -> None:
-        """Take that the target was reached, and answered."""
+        """Record that the target was reached and answered."""
 
     def note_refused(self, call: Call, refusal: RouteRefusal, is_target_down: bool) -> None:
-        """Take that an association is refused after it was found admissible."""
+        """Record that an admissible association is not relayed after all."""
 
     def note_opened(self, association: RelayedAssociation, acceptance: Acceptance, facts: ConnectionFacts) -> None:
-        """Take that the target accepted; `facts` are those of its connection."""
+        """Record that the target accepted; `facts` are those of its connection."""
 
     def note_ended(self, association: RelayedAssociation, outcome: str, why: str) -> None:
-        """Take the end: "released", "aborted", "lost", or empty if it never was opened."""
+        """Record the end: "released", "aborted", "lost", or empty if the association was never opened."""
 
 
 class RelayedAssociation:
@@ -90,7 +90,7 @@ class RelayedAssociation:
         make_tap: Callable[[], Tap] | None = None,
         delay: Callable[[int], float] | None = None,
     ) -> None:
-        """Store what it needs. `delay` returns the seconds to wait after so many octets of the caller."""
+        """Create the association. `delay` returns the seconds to pause after a number of octets of the caller."""
         self.call = call
         self.began = time.monotonic()
         self._observer = observer

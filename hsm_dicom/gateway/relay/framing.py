@@ -3,8 +3,8 @@
     framing = Framing(Direction.FORTH, allowed={1, 3})
     safe = framing.scan(memory, safe, end)     # octets before `safe` may be sent
 
-A header is held back until it is complete and was judged, and a PDU's header with that of its first value. Nothing of a
-value in a context that is not allowed is therefore ever sent.
+A header is held back until it is complete and checked, and a PDU's header together with that of its first value. So no
+octet of a value in a context that is not allowed is ever sent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SHORT = 4
 _ENDS = frozenset((RELEASE_RQ, RELEASE_RP, ABORT))
 
 LONGEST_HEADER = HEADER + _VALUE_HEADER
-"""Octets that are held back at the most."""
+"""The largest number of octets that are held back."""
 
 
 class Framing:

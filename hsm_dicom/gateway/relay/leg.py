@@ -91,7 +91,7 @@ class Leg:
         )
 
     def note_events(self, events: int) -> None:
-        """Take what `poll` returned."""
+        """Process the events that `poll` returned."""
         other = events & ~(select.POLLIN | select.POLLOUT)
         if other or events & (self._read_event or select.POLLIN):
             self.may_read, self._read_event = True, 0

@@ -1,4 +1,4 @@
-"""The A-ASSOCIATE-RQ to the target, and its answer; meanwhile the caller may only abort."""
+"""The A-ASSOCIATE-RQ to the target, and its answer. Until then, the caller may send nothing but an A-ABORT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hsm_dicom.network.upper_layer.pdu import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ,
 
 
 class Failure(Enum):
-    """Why the target's answer did not come."""
+    """Why there is no answer of the target."""
 
     CALLER_ABORTED = "the caller aborted it"
     CALLER_LEFT = "the caller closed its connection"

@@ -1,4 +1,4 @@
-"""Sleeping until one of the legs, another thread or a deadline has something to do."""
+"""Waiting for one of the legs, another thread or a deadline."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@
 | `entrances`    | the addresses, sockets and secured listeners at which callers arrive                    |
 | `service`      | `GatewayService`: routes that run, are reloaded, and drain                              |
 | `reporting`    | the status of all of it, and the conditions that need a person                          |
-| `token_counts` | what the events of tokens tell about each of them                                       |
+| `token_counts` | the use of each token, counted from its events                                          |
 | `validity`     | certificates and CRLs with the dates on which they end                                  |
 | `lock`         | one gateway for each state folder, and how others find it                               |
-| `check`        | a real C-ECHO through each route, and which side fails                                  |
+| `check`        | a C-ECHO to the target of each route, and which side fails                              |
 """
 
 from hsm_dicom.node.gateway.opening import OpenedGateway, open_gateway

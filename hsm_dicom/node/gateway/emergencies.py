@@ -15,7 +15,7 @@ def apply_to_route(
 ) -> tuple[RouteSettings, EmergencySetting | None]:
     """Return the settings of a route with its emergency setting, and that setting; None if it cannot be used.
 
-    A setting that does not fit the route keeps the gateway from nothing: the route runs as configured, and an error in
+    A setting that does not fit the route does not stop the gateway: the route runs as configured, and an error in
     the log gives the reason.
     """
     if emergency is None:

@@ -109,7 +109,7 @@ class Entrances:
             listener.start()
 
     def ping(self, seconds: float) -> bool:
-        """Return whether every accept loop goes round within so many seconds each."""
+        """Return whether every accept loop answers, each within `seconds`."""
         return not self._is_stopped and all(listener.ping(seconds) for listener in self._listeners.values())
 
     def check_unchanged(self, opened: OpenedGateway) -> None:

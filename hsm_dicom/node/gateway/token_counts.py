@@ -23,7 +23,7 @@ from tokens.keys import MayHang
 
 @dataclass
 class _Count:
-    """What the events of one token told."""
+    """The counts of one token, from its events."""
 
     uses: int = 0
     failures: int = 0

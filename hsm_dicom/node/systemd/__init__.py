@@ -1,4 +1,4 @@
-"""The service manager of the machine, systemd: what this process tells it, and the sockets that it passes.
+"""The service manager of the machine, systemd: notifications to it, and the sockets that it passes.
 
 | module    | one idea                                                                                  |
 |-----------|-------------------------------------------------------------------------------------------|
