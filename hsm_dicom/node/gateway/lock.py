@@ -24,6 +24,7 @@ FILE_NAME = "gateway.json"
 LOCK_NAME = "gateway.lock"
 
 _LOOK_SECONDS = 0.1
+_RETRY_SECONDS, _SHARED_SECONDS = 0.01, 5.0
 
 
 class GatewayRunsError(DicomError):
@@ -88,15 +89,13 @@ def hold_gateway_lock(folder: Path) -> Iterator[None]:
     """
     descriptor = _open_lock(folder)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(descriptor):
             running = _read(folder)
             who = f" (process {running.process})" if running else ""
             raise GatewayRunsError(
                 f"A gateway{who} already runs with the state folder {folder}.",
                 remedy="Stop it with hsm-dicom gateway drain, or give this one a state folder of its own.",
-            ) from None
+            )
         process = os.getpid()
         write_state(folder / FILE_NAME, SCHEMA, {"process": process, "began": _read_start_time(process)})
         yield
@@ -130,6 +129,28 @@ def require_running_gateway(folder: Path) -> RunningGateway:
     if found is None:
         raise _make_missing_error(folder)
     return found
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock; return False if another gateway has it.
+
+    A command that looks for a gateway shares the lock for a moment, which must not keep one from starting.
+    """
+    deadline = time.monotonic() + _SHARED_SECONDS
+    while not _try_lock(descriptor, fcntl.LOCK_EX):
+        if not _try_lock(descriptor, fcntl.LOCK_SH) or time.monotonic() > deadline:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(_RETRY_SECONDS)
+    return True
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read(folder: Path) -> RunningGateway | None:

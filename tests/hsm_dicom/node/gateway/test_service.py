@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
@@ -19,6 +20,7 @@ from hsm_dicom.gateway.emergency import EmergencySetting, EmergencyStore
 from hsm_dicom.gateway.status import ConditionKind, RouteState
 from hsm_dicom.network.errors import ListenError
 from hsm_dicom.node.gateway import GatewayService, open_gateway
+from hsm_dicom.node.gateway.lock import LOCK_NAME, GatewayRunsError, hold_gateway_lock
 from hsm_dicom.node.gateway.opening import OpenedGateway
 from hsm_dicom.transport.events import CertificatesReloaded
 from hsm_dicom.transport.plain import PlainHandshake, PlainTransport
@@ -291,3 +293,17 @@ def test_an_address_that_comes_up_later_is_served(site: Site, state_folder: Path
         status, printed = run(*inside, "echoscu", "-aet", "CT1", "-aec", "PACS", "192.0.2.7", 104)
         assert status != 0
         assert "Temporary Congestion" in printed  # the route answers that its target is not reached
+
+
+def test_a_command_that_looks_for_a_gateway_keeps_none_from_starting(tmp_path: Path) -> None:
+    with hold_gateway_lock(tmp_path):
+        pass
+    looking = os.open(tmp_path / LOCK_NAME, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, [looking]).start()
+    with (
+        hold_gateway_lock(tmp_path),
+        pytest.raises(GatewayRunsError, match="runs already"),
+        hold_gateway_lock(tmp_path),
+    ):
+        pass
