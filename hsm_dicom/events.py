@@ -42,6 +42,7 @@ __all__ = [
     "DicomEvent",
     "Event",
     "EventFile",
+    "EventLostError",
     "SignatureMade",
     "SignatureValidated",
     "as_json",

@@ -106,6 +106,13 @@ class Route:
         call = Call(secured, address, request, source, settings, target)
         try:
             self._start(call)
+        except (MemoryError, OSError, RuntimeError) as error:
+            self._free_place(address)
+            short = refuse_for_limit(
+                f"this node has no more descriptors, threads or memory ({error}). Increase LimitNOFILE=, TasksMax= or "
+                "MemoryMax= of its unit, or find out what uses them."
+            )
+            return self.refuse(short, secured.facts, address, request)
         except BaseException:
             self._free_place(address)
             raise

@@ -235,7 +235,8 @@ def _report_drain(manager: ServiceManager, left: int, json: bool) -> None:
     text = f"Draining: {output.count(left, 'association')} open."
     manager.report_status(text)
     if not json:
-        output.say(text)
+        with suppress(SystemExit):  # of rich, if nobody reads the output any more; draining goes on
+            output.say(text)
 
 
 def _describe_state(service: GatewayService) -> str:

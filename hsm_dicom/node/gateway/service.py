@@ -189,7 +189,10 @@ class GatewayService:
         reported = -1
         while (left := self.associations) and time.monotonic() < deadline and not hurry.is_set():
             if left != reported:
-                report(left)
+                try:
+                    report(left)
+                except Exception:  # such as an output that nobody reads any more
+                    log.exception("%s: the progress of draining could not be reported.", NAME)
                 reported = left
             hurry.wait(_LOOK_SECONDS)
         if hurry.is_set():

@@ -279,3 +279,22 @@ def echo(connection: socket.socket) -> int:
     kind, answer = pdus.read_pdu(connection)
     assert kind == 4
     return pdus.status_of(answer)
+
+
+def test_a_gateway_whose_output_nobody_reads_goes_on_and_drains(site: Site, tmp_path: Path) -> None:
+    command = [*PROGRAM, "gateway", "run", "--config", str(site.config)]
+    with (
+        site.storescp_of_pacs(),
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        assert process.stdout is not None
+        assert any("http" in line for line in iter(process.stdout.readline, ""))  # the last of its first lines
+        process.stdout.close()
+        with socket.create_connection((LOOPBACK, site.plain), timeout=20) as caller:
+            caller.sendall(pdus.associate_rq(called=b"PACS"))
+            assert pdus.read_pdu(caller)[0] == 2
+            process.send_signal(signal.SIGTERM)
+            assert pdus.types_until_the_end(caller) == [7]
+        process.wait(20)
+    assert (tmp_path / "log").read_text().count("Events are no longer printed") == 1

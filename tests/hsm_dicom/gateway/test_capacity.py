@@ -155,7 +155,7 @@ def test_without_descriptors_callers_are_turned_away_and_later_ones_are_served()
             try:
                 for one in callers:
                     one.sendall(REQUEST)
-                    assert types_until_the_end(one) == [7]
+                    assert types_until_the_end(one) == [3]
                 caller.sendall(ECHO)
                 assert read_exactly(far, len(ECHO)) == ECHO
             finally:
@@ -163,5 +163,6 @@ def test_without_descriptors_callers_are_turned_away_and_later_ones_are_served()
                 for one in callers:
                     one.close()
         assert eventually(lambda: running.route.is_idle)
+        assert running.route.status().refused == {"limit": 4}
         with established(running, target, REQUEST, associate_ac()):
             assert running.route.status().associations == 1
