@@ -97,7 +97,8 @@ class Route:
         request: AssociateRequest,
     ) -> bytes | None:
         """Do as `begin` does, with what `find_source` returned."""
-        settings, target = self._settings, self._target
+        with self._changing:  # all of one reload
+            settings, target, make_tap = self._settings, self._target, self._make_tap
         if isinstance(source, RouteRefusal):
             return self.refuse(source, secured.facts, address, request)
         refusal = self._take_place(address, settings)
@@ -105,7 +106,7 @@ class Route:
             return self.refuse(refusal, secured.facts, address, request)
         call = Call(secured, address, request, source, settings, target)
         try:
-            self._start(call)
+            self._start(call, make_tap)
         except (MemoryError, OSError, RuntimeError) as error:
             self._free_place(address)
             short = refuse_for_limit(
@@ -268,8 +269,7 @@ class Route:
             self._places -= 1
             self._changing.notify_all()
 
-    def _start(self, call: Call) -> None:
-        make_tap = self._make_tap
+    def _start(self, call: Call, make_tap: MakeTap | None) -> None:
         association = RelayedAssociation(
             call,
             self,
