@@ -11,6 +11,7 @@
 | `member`    | one token of the group, and which errors are about it                            |
 | `breaker`   | the state of one member: closed, open, half-open or excluded                     |
 | `probe`     | one verified operation with a key                                                |
+| `reporting` | the events of failed attempts, of which the group logs one line                  |
 | `vendors`   | modules and tokens of makers who combine several devices by themselves           |
 
 The public keys are compared when the tokens are opened. A token that is lost, hangs or is busy is not used until a

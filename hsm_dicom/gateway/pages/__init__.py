@@ -17,8 +17,7 @@
 """
 
 from hsm_dicom.gateway.pages.client import fetch_status
-from hsm_dicom.gateway.pages.doors import StatusPageError
 from hsm_dicom.gateway.pages.server import StatusServer
 from hsm_dicom.gateway.pages.status_json import SCHEMA, parse_status, status_document
 
-__all__ = ["SCHEMA", "StatusPageError", "StatusServer", "fetch_status", "parse_status", "status_document"]
+__all__ = ["SCHEMA", "StatusServer", "fetch_status", "parse_status", "status_document"]

@@ -18,7 +18,8 @@ from hsm_dicom.node.check import check_configuration
 from hsm_dicom.node.compiler import read_plan
 from hsm_dicom.node.opening import open_listener
 from tests.hsm_dicom.network.iscl_site import ISCLSite
-from tests.hsm_dicom.node.test_plan import MISTAKES, Write, write
+from tests.hsm_dicom.node.conftest import Write
+from tests.hsm_dicom.node.test_plan import MISTAKES
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.pki import Authority
 from tests.softhsm import MODULE, TestToken
@@ -27,8 +28,6 @@ from tokens import open_token
 from tokens.events import DeviceEvent, Login, subscribe
 from tokens.pkcs11.secret_keys.ceremony import delete_secret, import_secret
 from tokens.secrets import Use
-
-__all__ = ["write"]
 
 SOUND = '\n[listeners.sound]\nae_title = "SOUND"\nidentities = ["node"]\npeers = []\nport = 2799\n'
 
