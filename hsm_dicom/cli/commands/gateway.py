@@ -269,7 +269,8 @@ def _print_running(service: GatewayService) -> None:
 
 def _count_associations(page: StatusSettings | None) -> int | None:
     """Return how many associations the gateway has open; None if its status page does not say."""
-    from hsm_dicom.gateway.pages import StatusPageError, fetch_status
+    from hsm_dicom.gateway.pages import fetch_status
+    from hsm_dicom.gateway.pages.doors import StatusPageError
 
     if page is None:
         return None
