@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from tokens.errors import Error, Facts, Reason, TokenError, UriError
-from tokens.uri import Pkcs11Uri
+
+if TYPE_CHECKING:
+    from tokens.uri import Pkcs11Uri
 
 _configured: dict[Pkcs11Uri, str] = {}
 
@@ -24,6 +27,8 @@ def name_tokens(words: Mapping[Pkcs11Uri, str]) -> None:
 
 def _word(uri: str) -> str:
     """Return how a command names the device: as the configuration does, or by its URI."""
+    from tokens.uri import Pkcs11Uri  # here, since every import of this package loads the remedies
+
     try:
         device = Pkcs11Uri.parse(uri)
     except UriError:  # a card's

@@ -40,7 +40,7 @@ def said(action):
 
 PKCS1 = padding.PKCS1v15()
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 """Seconds that a scene may last."""
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.gateway.pages import StatusPageError, StatusServer, fetch_status
+from hsm_dicom.gateway.pages import StatusServer, fetch_status
 from hsm_dicom.gateway.pages.connections import CONNECTION_SECONDS, MOST_CONNECTIONS, REQUEST_BYTES
+from hsm_dicom.gateway.pages.doors import StatusPageError
 from hsm_dicom.gateway.settings import StatusSettings
 from hsm_dicom.gateway.status import GatewayStatus
 from tests.hsm_dicom.gateway.pages.examples import gateway, route, troubled

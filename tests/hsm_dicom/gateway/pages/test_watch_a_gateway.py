@@ -151,7 +151,7 @@ def test_a_reader_with_a_certificate_reads_the_page_and_nobody_changes_anything(
 
 def test_passwords_take_the_place_of_certificates(site: Site) -> None:
     with_passwords = re.sub(
-        r"    # Only those.*?ssl_verify_client      on;\n", blocks(PAGE, "nginx")[1], server_block(), flags=re.DOTALL
+        r"    # Only readers.*?ssl_verify_client      on;\n", blocks(PAGE, "nginx")[1], server_block(), flags=re.DOTALL
     )
     assert "ssl_verify_client" not in with_passwords
     hashed = subprocess.run(["openssl", "passwd", "-apr1", "secret"], capture_output=True, text=True, check=True).stdout
