@@ -19,7 +19,6 @@ from hsm_dicom.errors import Error
 from hsm_dicom.events import emit
 from hsm_dicom.gateway.emergency import EmergencySetting, EmergencyStore
 from hsm_dicom.gateway.state_file import StateFileError
-from hsm_dicom.gateway.status import EmergencyStatus
 from hsm_dicom.transport.periodic import look_until
 from hsm_dicom.trust.clock import current_date
 
@@ -52,11 +51,6 @@ class EmergencyWatch:
         """The settings in use, by route."""
         with self._changing:
             return dict(self._active)
-
-    def find_status(self, route: str) -> EmergencyStatus | None:
-        """Return the setting of a route as the status page shows it; None if the route runs as configured."""
-        setting = self.active.get(route)
-        return None if setting is None else setting.status
 
     def load(self) -> Mapping[str, EmergencySetting]:
         """Read the settings that hold today, which the caller applies. Emit an event for each that is new here.

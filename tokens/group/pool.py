@@ -15,7 +15,7 @@ from enum import StrEnum
 from tokens.errors import MemberTwiceError, TokenError, TokenLostError, sentence_case
 from tokens.events import FailedOver, OperationOutcome, Restored, emit
 from tokens.events.bus import absorb_events
-from tokens.group.breaker import PROBE_SECONDS
+from tokens.group.breaker import PROBE_SECONDS, BreakerState
 from tokens.group.member import Member, MemberAccess, is_excluding
 from tokens.group.probe import probe_key
 from tokens.group.reporting import is_failed_attempt
@@ -108,7 +108,7 @@ class MemberPool:
             for member, failure in failures:
                 breaker = member.breaker
                 breaker.record_fault(failure, breaker.generation, excludes=is_excluding(failure))
-        self._report(failures)
+        self._report([(member, failure, member.state) for member, failure in failures])
         if len(failures) < len(self.members):
             self._start_prober()
 
@@ -207,13 +207,13 @@ class MemberPool:
 
         So an operation that every member fails reports the loss of the group, and not first that another one is used.
         """
-        failures: list[tuple[Member, TokenError]] = []
+        failures: list[tuple[Member, TokenError, BreakerState]] = []
 
         def record(member: Member, error: TokenError, generation: int) -> None:
             excludes = is_excluding(error)
             with self._lock:
                 if member.breaker.record_fault(error, generation, excludes=excludes) and not self._closed:
-                    failures.append((member, error))
+                    failures.append((member, error, member.state))  # a probe may change it before the report
             self._start_prober()
 
         try:
@@ -221,22 +221,22 @@ class MemberPool:
         finally:
             self._report(failures)
 
-    def _report(self, failures: Sequence[tuple[Member, TokenError]]) -> None:
+    def _report(self, failures: Sequence[tuple[Member, TokenError, BreakerState]]) -> None:
         """Emit an event for each member that failed. The loss of the last one is logged once, with all faults."""
         serving = tuple(one.name for one in self.members if one.is_working)
         faults = [(one.name, one.breaker.fault) for one in self.members]
         texts = () if serving else tuple(f"{name}: {fault.text}" for name, fault in faults if fault is not None)
-        for member, error in failures:
+        for member, error, state in failures:
             serial, label = member.identify()
             event = FailedOver(
                 token_serial=serial,
                 token_label=label,
                 group=self.name,
                 member=member.name,
-                state=member.state.value,
+                state=state.value,
                 serving=serving,
                 faults=texts,
-                outcome=OperationOutcome.REFUSED if member.is_excluded else OperationOutcome.FAILED,
+                outcome=OperationOutcome.REFUSED if state is BreakerState.EXCLUDED else OperationOutcome.FAILED,
                 reason=str(error),
             )
             emit(event, logged=bool(serving) or not self._loss_is_logged)

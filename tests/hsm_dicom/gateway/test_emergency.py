@@ -164,12 +164,12 @@ def test_a_setting_lapses_without_a_restart_and_only_when_its_last_day_is_over(t
         with watch:
             day[0] += timedelta(days=1)
             time.sleep(0.1)
-            assert watch.find_status("to-pacs") == setting.status
+            assert watch.active["to-pacs"].status == setting.status
             day[0] += timedelta(days=1)
             assert eventually(lambda: changes == ["active", "lapsed"])
     assert ended == [setting]
     assert watch.active == {}
-    assert watch.find_status("to-pacs") is None
+    assert "to-pacs" not in watch.active
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of another user")
@@ -222,7 +222,7 @@ def test_a_setting_that_cannot_be_ended_is_tried_again_and_logged_once(
         watch.look()
     assert tries == ["to-pacs", "to-pacs"]
     assert caplog.text.count("was not ended, which is tried again: no route") == 1
-    assert watch.find_status("to-pacs") is not None
+    assert "to-pacs" in watch.active
 
 
 def test_a_file_that_cannot_be_used_leaves_the_routes_as_configured(
