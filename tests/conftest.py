@@ -18,6 +18,7 @@ from hsm_dicom import product
 from tests import softhsm as hsm
 from tests.soak import RUNS
 from tests.softhsm import TestToken
+from tests.startup import sitecustomize
 
 # No deadlines: the machine may be shared. The number of examples grows under `make soak`.
 settings.register_profile(
@@ -27,6 +28,12 @@ settings.load_profile("here")
 
 # A shell starts a background job with SIGINT ignored, and programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Each of the hundreds of Python processes that tests start uses what an earlier one compiled, and tests/startup.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+_paths = [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", "")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _paths))
 
 FIXTURE_MARKERS = {"rehearsal": "softhsm", "softhsm": "softhsm", "pcscd": "cards"}
 """The marker of each test that uses a fixture, itself or through another one."""

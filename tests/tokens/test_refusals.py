@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens.errors import PinNotPresentedError
 from tokens.pins.device_name import DeviceName
+from tokens.pins.refusal_record import Record
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin
 from tokens.uri import Pkcs11Uri
@@ -37,6 +40,21 @@ def is_held_back(memory: RefusalMemory, device: DeviceName) -> bool:
             return False
     except PinNotPresentedError:
         return True
+
+
+def test_a_digest_costs_what_the_threat_model_says_and_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = []
+
+    def scrypt(octets: bytes, **cost: Any) -> bytes:
+        costs.append(cost)
+        return octets + cost["salt"]
+
+    monkeypatch.setattr(hashlib, "scrypt", scrypt)
+    record, other = Record(), Record()
+    assert record.digest(WRONG) == record.digest(WRONG) == b"999999" + record.salt
+    assert other.digest(WRONG) == b"999999" + other.salt
+    assert record.digest(Pin(b"999998")) == b"999998" + record.salt
+    assert [(cost["n"], cost["r"], cost["p"], len(cost["salt"])) for cost in costs] == [(2**15, 8, 1, 16)] * 3
 
 
 @pytest.mark.parametrize("change", [{"label": "other"}, {"manufacturer": "other"}, {"module": "other"}])

@@ -23,6 +23,10 @@ _SCRYPT: dict[str, Any] = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 1024 * 102
 
 _KEY_OF_THIS_PROCESS = os.urandom(32)
 
+_MOST_DIGESTS = 256
+_digests: dict[bytes, bytes] = {}
+"""The scrypt digests of this process, by the keyed digest of what they are of."""
+
 
 class State(StrEnum):
     """What is known of a PIN that was presented and not accepted. The values are stored and do not change."""
@@ -110,8 +114,18 @@ class Record:
         return json.dumps(content)
 
     def digest(self, pin: Pin) -> bytes:
-        """Return the digest that recognises a PIN, also after a restart."""
-        return hashlib.scrypt(pin.octets(), salt=self.salt, **_SCRYPT)
+        """Return the digest that recognises a PIN, also after a restart.
+
+        It takes a tenth of a second, and is computed once for each PIN of a device: a login again need not wait for it.
+        """
+        here = self._digest_here(pin)
+        digest = _digests.get(here)
+        if digest is None:
+            digest = hashlib.scrypt(pin.octets(), salt=self.salt, **_SCRYPT)
+            if len(_digests) >= _MOST_DIGESTS:
+                _digests.clear()
+            _digests[here] = digest
+        return digest
 
     def find(self, role: str, digest: bytes) -> Refusal | None:
         """Return the refusal of a PIN."""
