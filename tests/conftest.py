@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ settings.register_profile(
 )
 settings.load_profile("here")
 
-# A shell starts a background job with SIGINT ignored, and programs under test would inherit that.
+# A shell starts a background job with SIGINT ignored, and nohup with SIGHUP; programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Each of the hundreds of Python processes that tests start uses what an earlier one compiled, and tests/startup.
 sys.dont_write_bytecode = False
@@ -102,6 +104,13 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("softhsm")
     hsm.provision(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _tokens_of_one_test() -> Iterator[None]:
+    """Remove the tokens of a test after it, but not those of the fixtures that several tests share."""
+    with hsm.removing_tokens():
+        yield
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import secrets
 import shlex
+import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 PROVISION = Path(__file__).parent.parent / "softhsm-config" / "provision"
 
 _numbers = itertools.count(1)
+_made: list[TestToken] = []
+"""The tokens of the test that runs."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,12 @@ class TestToken:
             module_path=MODULE,
             pin_source=self.pin if pin else None,
         )
+
+    def remove(self) -> None:
+        """Delete its files. This process keeps the slot; others have never had it."""
+        folder = Path(os.environ["SOFTHSM2_CONF"]).parent / "tokens"
+        for place in folder.glob(f"*-{self.serial[:4]}-{self.serial[4:]}"):
+            shutil.rmtree(place, ignore_errors=True)
 
     def generate(self, label: str, kind: str = "rsa-2048", usage: str = "sign", **options: object) -> Pkcs11Uri:
         """Generate a key on the token and return the key's URI."""
@@ -134,4 +145,16 @@ def new_token(label: str | None = None, *, pin: str | None = None) -> TestToken:
         FromEnvironment(so_pin.removeprefix("env:")),
         FromEnvironment(pin.removeprefix("env:")),
     )
-    return TestToken(label, made.serial, pin, so_pin)
+    token = TestToken(label, made.serial, pin, so_pin)
+    _made.append(token)
+    return token
+
+
+@contextlib.contextmanager
+def removing_tokens() -> Iterator[None]:
+    """Remove the tokens that are made meanwhile, or each process that is started later would look at all of them."""
+    kept = len(_made)
+    yield
+    for token in _made[kept:]:
+        token.remove()
+    del _made[kept:]

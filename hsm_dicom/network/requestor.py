@@ -100,11 +100,12 @@ def associate(
         if gone and isinstance(error, RuntimeError):  # pynetdicom's error for an ended association
             raise opened.make_lost_error(peer) from error
         raise
-    established, aborted = association.is_established, association.is_aborted
-    if established:
+    # What ended the association may wait for its thread, which sets `is_aborted`.
+    was_lost = association.is_aborted or association.acse.is_aborted()
+    if not was_lost:
         association.release()
     association.join(_END_SECONDS)
-    if aborted and not established:
+    if was_lost:
         raise opened.make_lost_error(peer)
 
 

@@ -62,6 +62,7 @@ def end(scene: subprocess.Popen[str]) -> list[str]:
         printed, complaint = scene.communicate(timeout=TIMEOUT)
     finally:
         scene.kill()
+        scene.wait()
     assert scene.returncode == 0, complaint
     return printed.splitlines()
 

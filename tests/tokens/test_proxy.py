@@ -230,6 +230,7 @@ def work(_):
             pass
 with ThreadPoolExecutor(6) as pool:
     list(pool.map(work, range(6)))
+os.remove(os.environ["PROXY_RULES"])
 sign(key)
 """
     uri = proxy.serving(token.generate("key"))

@@ -15,6 +15,7 @@ ALLOWED = {
     "events/bus.py _bus": "one bus for every package; logging subscribes to it",
     "manager.py _default": "the manager of keys that are opened without one; a test replaces it",
     "pins/companions.py _groups": "a PIN that one token refused is not presented to its companion by any manager",
+    "pins/refusal_record.py _digests": "computed once, under a key of this process",
     "pins/sources.py _read_descriptors": "a file descriptor belongs to the process",
     "pkcs11/module.py _table": "a PKCS#11 module is initialised once in a process",
     "pkcs11/calls/call_threads.py _here": "what a thread is for",
