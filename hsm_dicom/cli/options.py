@@ -72,7 +72,7 @@ Config = Annotated[
         metavar="FILE",
         show_default=False,
         rich_help_panel=_COMMON,
-        help="Configuration file; by default $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml.",
+        help="Configuration file; by default $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/hsm-dicom.toml.",
     ),
 ]
 Module = Annotated[

@@ -24,7 +24,7 @@ from hsm_dicom.errors import DicomError
 
 ENVIRONMENT = "HSM_DICOM_CONFIG"
 LOCAL = Path("hsm-dicom.toml")
-SYSTEM = Path("/etc/hsm-dicom/config.toml")
+SYSTEM = Path("/etc/hsm-dicom/hsm-dicom.toml")
 
 
 class ConfigurationError(DicomError):
@@ -66,7 +66,7 @@ class Reading:
 
 
 def find_configuration(named: Path | None = None) -> Path | None:
-    """Return the file to read: the named one, else $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml.
+    """Return the file to read: the named one, else $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/hsm-dicom.toml.
 
     None if no file is named and none of these exists.
     """

@@ -83,7 +83,7 @@ def load_identity(
         with hsm_dicom.load_identity("node") as node: ...
 
     `configuration` is a loaded configuration, or the path of its file. None selects the first of these files that
-    exists: $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml. If this function reads the
+    exists: $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/hsm-dicom.toml. If this function reads the
     configuration, it also writes events to the configured event file until the identity is closed.
 
     `pin` replaces the configured PIN source: "prompt", "file:PATH", "env:NAME", "fd:N", or a `PinSource`; never the PIN

@@ -90,7 +90,7 @@ def test_the_configuration_is_found_as_the_command_line_finds_it(
 ) -> None:
     file = place / "hsm-dicom.toml"
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    if not Path("/etc/hsm-dicom/config.toml").exists():
+    if not Path("/etc/hsm-dicom/hsm-dicom.toml").exists():
         with pytest.raises(NotConfiguredError, match="HSM_DICOM_CONFIG"):
             hsm_dicom.load_identity("node")
     with hsm_dicom.load_identity("node", file) as by_path:

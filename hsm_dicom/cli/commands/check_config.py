@@ -13,7 +13,7 @@ from hsm_dicom.cli.options import Config, Json, Verbose, WarnDays
 if TYPE_CHECKING:
     from hsm_dicom.node.check import CheckedRoute, ConfigurationReport
 
-EXAMPLE = "Example: hsm-dicom check-config --config /etc/hsm-dicom/config.toml"
+EXAMPLE = "Example: hsm-dicom check-config --config /etc/hsm-dicom/hsm-dicom.toml"
 
 
 def check_config(
@@ -38,7 +38,7 @@ def check_config(
     if file is None:
         raise typer.BadParameter(
             "There is no configuration file: $HSM_DICOM_CONFIG is not set, and neither ./hsm-dicom.toml nor "
-            "/etc/hsm-dicom/config.toml exists. Write one, or give its path with --config.",
+            "/etc/hsm-dicom/hsm-dicom.toml exists. Write one, or give its path with --config.",
             param_hint="--config",
         )
     with output.working("Reading the configuration", quiet=json) as show:

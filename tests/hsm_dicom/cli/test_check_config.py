@@ -112,4 +112,4 @@ def test_without_any_configuration_the_places_are_named(
     monkeypatch.chdir(tmp_path)
     result = run("check-config")
     assert result.status == exits.USAGE
-    assert "/etc/hsm-dicom/config.toml" in result.said
+    assert "/etc/hsm-dicom/hsm-dicom.toml" in result.said
