@@ -31,7 +31,10 @@ _PIN = (REFUSED, "A PIN was refused, is locked, or was not presented.")
 
 _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
     ("demo",): ("Every step had the expected result.", "A step failed."),
-    ("check-config",): ("The configuration can be used.", "It cannot be used; the report lists the problems."),
+    ("check-config",): (
+        "The configuration can be used.",
+        "It cannot be used, or something expires and --fail-if-expiring is given; the report lists the problems.",
+    ),
     ("sign",): ("All files were signed.", "A file could not be signed."),
     ("verify",): (
         "All signatures are valid, and the policy is met.",

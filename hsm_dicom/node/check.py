@@ -82,8 +82,9 @@ class CheckedRoute:
 class ConfigurationReport:
     """What the check found: the tokens that accepted their PIN, and the identities and secret keys that work.
 
-    `secret_keys` lists for each ISCL table ("peers.archive.iscl") which keys are on its devices. `not_checked` lists
-    the identities and ISCL tables whose keys were not checked, since nobody logged in to their token.
+    `is_expiring` is True if a certificate or CRL has expired, or will within the given time. `secret_keys` lists for
+    each ISCL table ("peers.archive.iscl") which keys are on its devices. `not_checked` lists the identities and ISCL
+    tables whose keys were not checked, since nobody logged in to their token.
     """
 
     file: Path
@@ -93,6 +94,7 @@ class ConfigurationReport:
     secret_keys: dict[str, str]
     not_checked: tuple[str, ...]
     routes: tuple[CheckedRoute, ...] = ()
+    is_expiring: bool = False
 
     @property
     def is_usable(self) -> bool:
@@ -134,6 +136,7 @@ class _Check:
     logged_in: list[str] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
     found: dict[str, TokenInfo] = field(default_factory=dict)
+    is_expiring: bool = False
 
     def run(self) -> ConfigurationReport:
         for name, source in self.plan.pin_sources.items():
@@ -158,6 +161,7 @@ class _Check:
             secret_keys=secret_keys,
             not_checked=tuple(self.not_checked),
             routes=routes,
+            is_expiring=self.is_expiring,
         )
 
     # -- tokens -----------------------------------------------------------------------------------------------
@@ -278,6 +282,7 @@ class _Check:
         remark = find_expiry_remark(certificate, warning=self.warning)
         if remark is None:
             return
+        self.is_expiring = True
         report = self.problems.add if remark.expired else self.problems.warn
         report(place, remark.text, "Have a new one issued: hsm-dicom key csr makes the request.")
 
@@ -287,6 +292,7 @@ class _Check:
         """Report what in [trust] cannot be read, refuses peers, or will soon."""
         with self.problems.report_errors(("trust",)):
             for remark in review_trust(self.plan.trust.open(), warning=self.warning):
+                self.is_expiring |= remark.expires
                 report = self.problems.add if remark.refuses else self.problems.warn
                 report(("trust", remark.key), remark.text, remark.remedy)
 

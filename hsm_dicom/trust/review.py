@@ -26,13 +26,15 @@ _PART_OF_LIFE = 4
 class TrustRemark:
     """Remark on a problem in the trust data. `key` is the entry of `[trust]` that it concerns.
 
-    `refuses` is True if peers are refused already; otherwise they will be, or may be.
+    `refuses` is True if peers are refused already; otherwise they will be, or may be. `expires` is True if a
+    certificate or CRL has expired, or will soon.
     """
 
     key: str
     text: str
     remedy: str
     refuses: bool
+    expires: bool = False
 
 
 def review_trust(
@@ -70,10 +72,10 @@ def _dates(
             yield TrustRemark(key, f"{who} is not valid before {_day(begins)}; see the clock.", remedy, refuses)
         elif validation_time > ends:
             sentence = f"{who} expired on {_day(ends)}: no certificate that rests on it is trusted."
-            yield TrustRemark(key, sentence, remedy, refuses)
+            yield TrustRemark(key, sentence, remedy, refuses, expires=True)
         elif ends - validation_time < warning:
             sentence = f"{who} expires in {span_in_words(ends - validation_time)}, on {_day(ends)}."
-            yield TrustRemark(key, sentence, remedy, False)
+            yield TrustRemark(key, sentence, remedy, False, expires=True)
 
 
 def _revocation(
@@ -153,11 +155,11 @@ def _of_crl(
     remedy = "Fetch the CA's new CRL, then reload (SIGHUP)."
     if validation_time > ends:
         sentence = f"{whose} is out of date since {_minute(ends)}: {consequence}."
-        return TrustRemark("crls", sentence, remedy, enforced)
+        return TrustRemark("crls", sentence, remedy, enforced, expires=True)
     if ends - validation_time < min(warning, (ends - begins) / _PART_OF_LIFE):
         left = span_in_words(ends - validation_time)
         sentence = f"{whose} will be out of date in {left}, on {_minute(ends)}: {_then(enforced)}."
-        return TrustRemark("crls", sentence, remedy, False)
+        return TrustRemark("crls", sentence, remedy, False, expires=True)
     return None
 
 

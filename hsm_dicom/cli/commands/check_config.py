@@ -21,6 +21,10 @@ def check_config(
         bool, typer.Option("--no-login", help="Present no PIN; keys on tokens are then not checked.")
     ] = False,
     warn_days: WarnDays = 30,
+    fail_if_expiring: Annotated[
+        bool,
+        typer.Option("--fail-if-expiring", help="Fail, too, if a certificate or CRL expires within --warn-days."),
+    ] = False,
     config: Config = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -47,7 +51,8 @@ def check_config(
         output.write_json("check-config", _report_json(report))
     else:
         _print_report(report)
-    raise typer.Exit(exits.OK if report.is_usable else exits.FAILED)
+    is_expiring = fail_if_expiring and report.is_expiring
+    raise typer.Exit(exits.OK if report.is_usable and not is_expiring else exits.FAILED)
 
 
 def _print_report(report: ConfigurationReport) -> None:
@@ -110,6 +115,7 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
     return {
         "file": str(report.file),
         "usable": report.is_usable,
+        "expiring": report.is_expiring,
         "problems": [
             {
                 "severity": problem.severity.value,

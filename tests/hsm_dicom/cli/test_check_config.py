@@ -34,6 +34,23 @@ def test_every_problem_is_shown_with_place_and_remedy(run: Run, signing_node: No
     assert "cannot be used: 3 errors, no warnings" in result.said
 
 
+def test_what_expires_is_a_failure_if_that_is_asked_for(run: Run, signing_node: Node) -> None:
+    ends_soon = ("check-config", "--config", signing_node.config, "--warn-days", "99999")
+    assert run(*ends_soon).status == exits.OK
+    assert run(*ends_soon, "--fail-if-expiring").status == exits.FAILED
+    assert run(*ends_soon, "--json").json["expiring"] is True
+    in_time = run("check-config", "--config", signing_node.config, "--warn-days", "0", "--fail-if-expiring", "--json")
+    assert (in_time.status, in_time.json["expiring"]) == (exits.OK, False)
+
+
+def test_a_trust_anchor_that_expires_is_a_failure_too(run: Run, signing_node: Node) -> None:
+    with signing_node.config.open("a") as file:
+        file.write('\n[trust]\nanchors = ["ca.pem"]\n')
+    asked = ("check-config", "--config", signing_node.config, "--no-login", "--fail-if-expiring", "--warn-days")
+    assert run(*asked, "0").status == exits.OK
+    assert run(*asked, "99999").status == exits.FAILED
+
+
 def test_in_json(run: Run, signing_node: Node) -> None:
     document = run("check-config", "--config", signing_node.config, "--json").json
     assert document["schema"] == "hsm-dicom/check-config/2"
