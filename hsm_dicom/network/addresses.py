@@ -6,6 +6,7 @@ An IPv4 address has one form here, also where a socket for IPv6 reports it as `:
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
 import os
 import socket
@@ -30,6 +31,7 @@ _REMEDIES = {
 """Remedies for an unusable address, by errno."""
 
 
+@functools.lru_cache(1024)
 def normalise_host(host: str) -> str:
     """Return an IP address in its one form: an IPv4 address that is mapped into IPv6 as IPv4, others unchanged."""
     try:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import queue
-import selectors
 import socket
 import threading
 import time
@@ -39,12 +39,18 @@ from hsm_dicom.network.unidentified.pending import (
     make_timeout_error,
 )
 from hsm_dicom.network.unidentified.places import Places, get_origin
+from hsm_dicom.network.unidentified.readiness import Readiness
+from hsm_dicom.network.unidentified.reports import (
+    report_failed_handshake,
+    report_missing_address,
+    report_rejected_connection,
+)
 from hsm_dicom.network.unidentified.workers import Workers
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import abort
 from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, send_last_pdu
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.transport.events import AddressMissing, ConnectionRejected, HandshakeFailed, log, make_handshake_event
+from hsm_dicom.transport.events import log, make_handshake_event
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
 from hsm_dicom.transport.pump import PumpedSocket
 from hsm_dicom.transport.sockets import set_no_delay
@@ -60,10 +66,10 @@ Serve = Callable[[Secured, Address, AssociateRequest], bytes | None]
 
 @dataclass(frozen=True)
 class _Step:
-    """Result of one step in the pool; `parting` is the socket of a connection that was rejected with a PDU."""
+    """How a connection that was not served ended in the pool; `parting` is the socket of one that got a last PDU."""
 
     pending: Pending
-    outcome: Wants | RequestReading | Requested | Left | HandshakeError | PDUError
+    outcome: Requested | Left | HandshakeError | PDUError
     parting: socket.socket | None = None
 
 
@@ -92,16 +98,19 @@ class Listener:
         self._serve = serve
         self._socket = open_listening_socket(address) if bound is None else bound
         if bound is None and not can_bind(address[0]):
-            self._report_missing(address)
+            report_missing_address(name, address)
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
-        self._selector = selectors.DefaultSelector()
+        self._readiness: Readiness[Pending | socket.socket] = Readiness()
         self._wake_up, self._woken = socket.socketpair()
         self._wake_up.setblocking(False)  # whoever wakes a loop that is stuck does not wait for it
         self._places: Places[Pending] = Places(self.limits)
-        self._lingering = Lingering(self._selector, self.limits.unidentified)
+        self._lingering = Lingering(self._readiness, self.limits.unidentified)
         self._pumped: WeakSet[PumpedSocket] = WeakSet()
         """Sockets with their own threads that do not belong to an association yet; the threads keep them alive."""
         self._workers = Workers(self.limits.workers, f"handshake-{name}")
+        self._next_turn = math.inf
+        """When the loop goes on although nothing happens."""
+        self._changing = threading.Lock()
         self._turned = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listener-{name}")
@@ -115,7 +124,7 @@ class Listener:
         """Start accepting connections."""
         for waiting in (self._socket, self._woken):
             waiting.setblocking(False)
-            self._selector.register(waiting, selectors.EVENT_READ)
+            self._readiness.watch(waiting.fileno(), waiting)
         self._thread.start()
 
     def stop(self) -> None:
@@ -129,7 +138,7 @@ class Listener:
             log.warning("%s: %d handshakes have not ended, because their device does not answer.", self.name, left)
         self._drain_steps()
         for pending in [*self._places.inside, *self._places.waiting]:
-            self._unregister(pending)
+            self._forget(pending)
             self._places.leave(pending)
             get_socket(pending).close()
         self._lingering.close()
@@ -137,7 +146,7 @@ class Listener:
             pumped.join()
         for waiting in (self._socket, self._wake_up, self._woken):
             waiting.close()
-        self._selector.close()
+        self._readiness.close()
 
     def ping(self, seconds: float) -> bool:
         """Return whether the accept loop goes round within so many seconds. Handshakes and associations do not matter.
@@ -166,16 +175,16 @@ class Listener:
                 time.sleep(_PAUSE_SECONDS)
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(self._seconds_to_wait()):
-            if key.fileobj is self._socket:
+        for ready in self._readiness.wait(self._seconds_to_wait()):
+            if isinstance(ready, Pending):
+                self._submit(ready)
+            elif ready is self._socket:
                 self._accept()
-            elif key.fileobj is self._woken:
+            elif ready is self._woken:
                 with contextlib.suppress(BlockingIOError):
                     self._woken.recv(4096)
-            elif key.data is self._lingering:
-                self._lingering.drain(key.fileobj)
             else:
-                self._compute(key.data)
+                self._lingering.drain(ready)
         self._drain_steps()
         self._expire()
         self._admit()
@@ -183,12 +192,16 @@ class Listener:
 
     def _seconds_to_wait(self) -> float | None:
         """Return the seconds until the next deadline; None if there is none."""
+        self._next_turn = math.inf  # whoever changes a deadline from now on wakes the loop
         now = time.monotonic()
-        times = [one.deadline for one in self._places.inside if not one.computing]
+        times = [one.deadline for one in self._places.inside if not one.computing or one.deadline > now]
         times += [one.deadline for one in self._places.waiting]
         others = (self._lingering.next_end(), self._places.next_yield(now))
         times += [one for one in others if one is not None]
-        return max(0.0, min(times) - now) if times else None
+        if not times:
+            return None
+        self._next_turn = min(times)
+        return max(0.0, self._next_turn - now)
 
     def _accept(self) -> None:
         try:
@@ -226,29 +239,46 @@ class Listener:
         self._await(pending, Wants.TO_READ)
 
     def _await(self, pending: Pending, wants: Wants) -> None:
-        event = selectors.EVENT_READ if wants is Wants.TO_READ else selectors.EVENT_WRITE
-        self._selector.register(get_descriptor(pending), event, pending)
+        """Have the loop submit a connection when it is ready. Called in the loop or in the pool."""
+        descriptor, deadline = get_descriptor(pending), pending.deadline
+        if descriptor != pending.descriptor:
+            self._forget(pending)
+            pending.descriptor = descriptor
+        if not pending.computing:
+            self._readiness.arm(descriptor, pending, wants)
+            return
+        self._readiness.arm(descriptor, pending, wants, pending.end_computing)
+        if deadline < self._next_turn or self._places.waiting:
+            self._wake()
 
-    def _compute(self, pending: Pending) -> None:
-        self._selector.unregister(get_descriptor(pending))
-        self._submit(pending)
+    def _forget(self, pending: Pending) -> None:
+        """Wait no more for a connection. The number of its descriptor soon means another one."""
+        self._readiness.forget(pending.descriptor)
+        pending.descriptor = -1
 
     def _submit(self, pending: Pending) -> None:
         if not self._stopping.is_set():
-            pending.computing, pending.computing_since = True, time.monotonic()
+            pending.begin_computing()
             self._workers.submit(functools.partial(self._advance, pending))
 
     def _advance(self, pending: Pending) -> None:
-        """Do one step of a handshake, or of reading the request after it. Called in the pool."""
+        """Go on with a handshake and the request after it, until the peer has to do something. Called in the pool."""
         peer = format_address(pending.address)
-        outcome: Wants | RequestReading | Requested | Left | HandshakeError | PDUError
+        outcome: Requested | Left | HandshakeError | PDUError
         parting: socket.socket | None = None
-        secured = pending.step.secured if isinstance(pending.step, RequestReading) else None
         try:
-            outcome = self._advance_step(pending)
+            result = self._advance_step(pending)
+            if isinstance(result, Wants):
+                self._await(pending, result)
+                return
+            outcome = result
             if isinstance(outcome, Requested):
+                self._forget(pending)
                 answer = self._serve(outcome.secured, pending.address, outcome.request)
-                parting = None if answer is None else send_last_pdu(outcome.secured, answer)
+                if answer is None:
+                    self._note_served(pending, outcome)
+                    return
+                parting = send_last_pdu(outcome.secured, answer)
         except HandshakeError as failed:
             outcome = failed
         except PDUError as problem:
@@ -257,23 +287,40 @@ class Listener:
             log.exception("A connection ended because of an unexpected error.")
             what = f"The handshake with {peer} failed ({type(error).__name__})."
             outcome = HandshakeError(FailureReason.PROTOCOL_ERROR, peer, what)
-        if secured is not None and isinstance(outcome, PDUError | HandshakeError):
-            parting = send_last_pdu(secured, abort(outcome.abort_reason if isinstance(outcome, PDUError) else 0))
+        if isinstance(pending.step, RequestReading) and isinstance(outcome, PDUError | HandshakeError):
+            reason = outcome.abort_reason if isinstance(outcome, PDUError) else 0
+            parting = send_last_pdu(pending.step.secured, abort(reason))
         self._steps.put(_Step(pending, outcome, parting))
         self._wake()
 
-    def _advance_step(self, pending: Pending) -> Wants | RequestReading | Requested | Left:
+    def _note_served(self, pending: Pending, served: Requested) -> None:
+        """Free the place of a connection that is identified and served. Called in the pool."""
+        with self._changing:
+            self.counts.identified += 1
+            if isinstance(served.secured.socket, PumpedSocket):
+                self._pumped.discard(served.secured.socket)
+        self._places.leave(pending)
+        if self._places.waiting:
+            self._wake()
+
+    def _advance_step(self, pending: Pending) -> Wants | Requested | Left:
         step = pending.step
-        if isinstance(step, RequestReading):
-            return step.advance()
         if step is None:
             raise RuntimeError("This connection has no place yet.")
-        outcome = step.advance()
-        if not isinstance(outcome, Secured):
-            return outcome
-        if outcome.facts.is_secured:
-            emit(make_handshake_event(self.name, format_address(pending.address), outcome.facts))
-        return RequestReading(outcome, self.limits.request_seconds)
+        if not isinstance(step, RequestReading):
+            outcome = step.advance()
+            if not isinstance(outcome, Secured):
+                return outcome
+            if outcome.facts.is_secured:
+                emit(make_handshake_event(self.name, format_address(pending.address), outcome.facts))
+            with self._changing:
+                self.counts.secured += 1
+                if isinstance(outcome.socket, PumpedSocket):
+                    self._pumped.add(outcome.socket)
+            pending.deadline = time.monotonic() + self.limits.request_seconds
+            pending.step = step = RequestReading(outcome, self.limits.request_seconds)
+        # The request may already be in the transport's buffer, where nobody could wait for it.
+        return step.advance()
 
     def _drain_steps(self) -> None:
         while True:
@@ -285,27 +332,12 @@ class Listener:
 
     def _settle(self, step: _Step) -> None:
         pending, outcome = step.pending, step.outcome
-        pending.computing = False
-        pending.since += time.monotonic() - pending.computing_since  # time in the pool does not count against the peer
-        if isinstance(outcome, RequestReading):
-            # Data of the peer may already be in the transport's buffer, where select cannot see it.
-            self.counts.secured += 1
-            if isinstance(outcome.secured.socket, PumpedSocket):
-                self._pumped.add(outcome.secured.socket)
-            pending.step = outcome
-            pending.deadline = time.monotonic() + self.limits.request_seconds
-            self._submit(pending)
-        elif isinstance(outcome, Wants):
-            self._await(pending, outcome)
-        elif isinstance(outcome, Requested):
+        pending.end_computing()
+        self._forget(pending)
+        if isinstance(outcome, Requested):
             self._places.leave(pending)
-            if step.parting is None:
-                self.counts.identified += 1
-                if isinstance(outcome.secured.socket, PumpedSocket):
-                    self._pumped.discard(outcome.secured.socket)
-            else:
-                self.counts.rejected += 1
-                self._lingering.add(step.parting)
+            self.counts.rejected += 1
+            self._lingering.add(step.parting or get_socket(pending))
         elif isinstance(outcome, Left):
             self._places.leave(pending)
             self.counts.left += 1
@@ -322,7 +354,7 @@ class Listener:
     def _admit(self) -> None:
         admitted, yielded = self._places.admit(time.monotonic())
         for pending in yielded:
-            self._unregister(pending)
+            self._forget(pending)
             self._no_place(
                 pending, f"it took more than {format_seconds(self.limits.yield_seconds)}, and others wait for one"
             )
@@ -332,7 +364,7 @@ class Listener:
     def _expire(self) -> None:
         now = time.monotonic()
         for pending in [one for one in self._places.inside if one.deadline < now and not one.computing]:
-            self._unregister(pending)
+            self._forget(pending)
             if isinstance(pending.step, RequestReading):
                 self._places.leave(pending)
                 seconds = format_seconds(self.limits.request_seconds)
@@ -347,18 +379,10 @@ class Listener:
             self._no_place(pending, f"it waited for one for {format_seconds(self.limits.handshake_seconds)}")
         self._lingering.expire(now)
 
-    def _report_missing(self, address: Address) -> None:
-        where = format_address(address)
-        text = f"{self.name}: no interface of this machine has the address of {where} now. It is used when one gets it."
-        emit(AddressMissing(name=self.name, address=where, text=text))
-
     def _no_place(self, pending: Pending, why: str) -> None:
         self.counts.without_place += 1
-        self._report_connection_refused(
-            pending,
-            f"{self.name}: {format_address(pending.address)} is refused, because no place is free: {why}.",
-            "too-many-connections",
-        )
+        why = f", because no place is free: {why}"
+        report_rejected_connection(self.name, pending, why, "too-many-connections")
         get_socket(pending).close()
 
     def _refuse(self, pending: Pending, failed: HandshakeError, parting: socket.socket | None = None) -> None:
@@ -368,36 +392,11 @@ class Listener:
 
     def _report_refusal(self, address: Address, failed: HandshakeError) -> None:
         self.counts.refused += 1
-        emit(
-            HandshakeFailed(
-                name=self.name,
-                address=format_address(address),
-                text=f"{self.name}: {failed}",
-                reason=failed.reason,
-                certificate_reason=failed.verdict.reason if failed.verdict else "",
-            )
-        )
+        report_failed_handshake(self.name, address, failed)
 
     def _refuse_after_handshake(self, pending: Pending, what: str, reason: str) -> None:
         self.counts.refused += 1
-        self._report_connection_refused(
-            pending, f"{self.name}: {format_address(pending.address)} is refused: {what}.", reason
-        )
-
-    def _report_connection_refused(self, pending: Pending, sentence: str, reason: str) -> None:
-        emit(
-            ConnectionRejected(
-                name=self.name,
-                address=format_address(pending.address),
-                text=sentence,
-                subject=pending.subject,
-                reason=reason,
-            )
-        )
-
-    def _unregister(self, pending: Pending) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(get_descriptor(pending))
+        report_rejected_connection(self.name, pending, f": {what}", reason)
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):

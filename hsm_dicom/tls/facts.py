@@ -6,6 +6,7 @@ profile bounds both.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import ssl
@@ -82,9 +83,15 @@ def get_tls_facts(connection: ssl.SSLSocket | ssl.SSLObject, profile: str) -> TL
         profile=profile,
         version=connection.version() or "none",
         suite=suite.name if suite else name,
-        peer=peer_certificate(x509.load_der_x509_certificate(der)) if der else None,
+        peer=_read_peer(der) if der else None,
         resumed=bool(connection.session_reused),
     )
+
+
+@functools.lru_cache(256)
+def _read_peer(der: bytes) -> PeerCertificate:
+    """Read the certificate of a peer, which is the same in each of its connections."""
+    return peer_certificate(x509.load_der_x509_certificate(der))
 
 
 def peer_certificate(certificate: x509.Certificate) -> PeerCertificate:

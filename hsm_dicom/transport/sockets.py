@@ -21,6 +21,13 @@ READ_SECONDS = 30.0
 _RECORD = 1 << 14
 """Maximum bytes of data in a TLS record (RFC 8446, 5.1)."""
 
+_reading = threading.Lock()
+"""Held by the one thread that reads records from a socket that does not block.
+
+OpenSSL is called for each record, without the interpreter's lock. Threads that all do this at once wake each other for
+each of the records, which costs more than their decryption. The holder waits for nothing.
+"""
+
 _RECORDS_BEFORE_ALERT = 8
 """Maximum number of records to read in search of an alert."""
 
@@ -91,23 +98,10 @@ class SecuredSSLSocket(ssl.SSLSocket):
             self._rest = rest[count:]
             return count
         self._raise_deferred()
-        received = 0
-        try:
-            with self._turn:
-                while received < len(space):
-                    count = super().recv_into(space[received:], None, flags)
-                    received += count
-                    if not count or self.gettimeout() != 0:
-                        break
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            if not received:
-                raise
-        except OSError as error:
-            self._note(error)
-            if not received:
-                raise
-            self._deferred = error
-        return received
+        if self.gettimeout() != 0:
+            return self._receive_records(space, flags, until_full=False)
+        with _reading:
+            return self._receive_records(space, flags, until_full=True)
 
     def pending(self) -> int:
         """Return how many bytes `recv` has buffered, which `select` cannot see."""
@@ -123,6 +117,25 @@ class SecuredSSLSocket(ssl.SSLSocket):
             except OSError as error:
                 self._note(self._find_unread_alert() or error)
                 raise
+
+    def _receive_records(self, space: memoryview, flags: int, *, until_full: bool) -> int:
+        received = 0
+        try:
+            with self._turn:
+                while received < len(space):
+                    count = super().recv_into(space[received:], None, flags)
+                    received += count
+                    if not count or not until_full:
+                        break
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not received:
+                raise
+        except OSError as error:
+            self._note(error)
+            if not received:
+                raise
+            self._deferred = error
+        return received
 
     def _raise_deferred(self) -> None:
         error, self._deferred = self._deferred, None

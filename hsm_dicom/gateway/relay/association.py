@@ -20,6 +20,7 @@ from hsm_dicom.gateway.relay.framing import Framing
 from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.gateway.relay.negotiation import Acceptance, make_acceptance, make_request
 from hsm_dicom.gateway.relay.opening import Failure, Unanswered, request_association
+from hsm_dicom.gateway.relay.threads import AssociationThreads
 from hsm_dicom.gateway.relay.waiting import Alarm, Waiting
 from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
@@ -105,7 +106,7 @@ class RelayedAssociation:
         self._outcome = self._why = self._late = ""
         self._deadline = 0.0
         self._awaits_answer = False
-        self._thread = threading.Thread(target=self._run, name=f"relay-{call.settings.name}", daemon=True)
+        self._has_ended = threading.Event()
 
     @property
     def octets_forth(self) -> int:
@@ -117,9 +118,9 @@ class RelayedAssociation:
         """Octets that the caller took from the target."""
         return self._flows[1].octets if self._flows else 0
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    def start(self, threads: AssociationThreads) -> None:
+        """Relay the association in one of the threads. Raises `RuntimeError` if there is none."""
+        threads.start(self._run)
 
     def stop(self) -> None:
         """Have the thread abort the association on both sides."""
@@ -127,8 +128,8 @@ class RelayedAssociation:
         self._alarm.ring()
 
     def join(self, seconds: float) -> None:
-        """Wait for the thread to end."""
-        self._thread.join(seconds)
+        """Wait up to `seconds` for the association to end."""
+        self._has_ended.wait(seconds)
 
     def discard(self) -> None:
         """Release what was opened, if the thread could not be started."""
@@ -147,7 +148,10 @@ class RelayedAssociation:
             if self._target is not None:
                 self._target.close()
             self._alarm.close()
-            self._observer.note_ended(self, self._outcome, self._why)
+            try:
+                self._observer.note_ended(self, self._outcome, self._why)
+            finally:
+                self._has_ended.set()
 
     def _serve(self) -> None:
         call = self.call

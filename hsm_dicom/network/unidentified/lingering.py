@@ -1,16 +1,18 @@
 """Sockets that stay open briefly after the last message, so that the peer can read it.
 
 Closing a socket with unread data resets the connection, and the peer would lose an alert or an A-ASSOCIATE-RJ. Used by
-one thread, with the selector that it waits on.
+one thread, which also waits for them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import selectors
 import socket
 import time
 from collections import OrderedDict
+from typing import Any
+
+from hsm_dicom.network.unidentified.readiness import Readiness
 
 LINGER_SECONDS = 1.0
 """How long a refused peer may take to read why."""
@@ -21,8 +23,8 @@ _DRAIN_BYTES = 65536
 class Lingering:
     """Our side of each of these connections is closed; `most` of them are kept at once."""
 
-    def __init__(self, selector: selectors.BaseSelector, most: int) -> None:
-        self._selector = selector
+    def __init__(self, readiness: Readiness[Any], most: int) -> None:
+        self._readiness = readiness
         self._most = most
         self._until: OrderedDict[socket.socket, float] = OrderedDict()
 
@@ -35,7 +37,7 @@ class Lingering:
             connection.setblocking(False)
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_WR)
-            self._selector.register(connection, selectors.EVENT_READ, self)
+            self._readiness.watch(connection.fileno(), connection)
         except (OSError, ValueError):
             connection.close()
         else:
@@ -68,6 +70,5 @@ class Lingering:
 
     def _close(self, connection: socket.socket) -> None:
         self._until.pop(connection, None)
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(connection)
+        self._readiness.forget(connection.fileno())
         connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import dataclass
 
 from hsm_dicom.network.addresses import format_address
@@ -15,7 +16,7 @@ from tokens.printable import format_seconds
 
 @dataclass(eq=False)
 class Pending:
-    """One connection that is not identified. The loop owns it, except while `computing`.
+    """One connection that is not identified. The loop owns it, except while `computing`; then the pool does.
 
     `since` is when it took its place, moved on by the time in which we computed.
     """
@@ -29,11 +30,22 @@ class Pending:
     step: Handshake | RequestReading | None = None
     computing: bool = False
     computing_since: float = 0.0
+    descriptor: int = -1
+    """What is waited for; not that of `connection` where a transport has a socket of its own."""
 
     @property
     def may_yield(self) -> bool:
         """Whether its place may be taken away: not while it has something to compute."""
         return not self.computing
+
+    def begin_computing(self) -> None:
+        """Give it to the pool."""
+        self.computing, self.computing_since = True, time.monotonic()
+
+    def end_computing(self) -> None:
+        """Give it back to the loop. The time in the pool does not count against the peer."""
+        self.since += time.monotonic() - self.computing_since
+        self.computing = False
 
     @property
     def subject(self) -> str:
