@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test test-fast test-newest coverage lint docs soak fuzz bench clean
+.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench lock dist release clean
 bin := .venv/bin
 # Three workers for two processors: many tests wait for another process, or for a device that hangs.
 # A worker that has finished its share takes over half of what another has left.
@@ -20,6 +20,11 @@ test-newest: .venv/.ready-test
 	[ -x .venv-newest/bin/python ] || python3 -m venv .venv-newest
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable ".[dev]"
 	.venv-newest/bin/pytest $(parallel)
+
+# Against the oldest versions of everything that pyproject.toml allows, which use what newer ones have deprecated.
+test-oldest: .venv/.ready-test
+	tools/set-up-oldest
+	.venv-oldest/bin/pytest $(parallel) -W ignore::DeprecationWarning
 
 # Lines and branches by package, subprocesses included; htmlcov/index.html shows the lines.
 coverage: .venv/.ready-test
@@ -49,9 +54,17 @@ fuzz: .venv/.ready-test
 bench: .venv/.ready-test
 	$(bin)/python -m benchmarks
 
-.venv/.ready-%: tools/set-up pyproject.toml tools/debian-%.txt
+# packaging/locks/, the versions that the tests run with, moved to the newest.
+lock: .venv/.ready-test
+	tools/lock
+
+# The wheel, the source distribution, their lock and the bill of materials, in dist/; the same octets for a commit.
+dist: .venv/.ready-test
+	tools/dist
+
+.venv/.ready-%: tools/set-up pyproject.toml packaging/locks/dev.txt tools/debian-%.txt
 	tools/set-up $*
 
 clean:
-	rm -rf .venv .venv-newest .venv-cards docs/_build htmlcov coverage.json .coverage* \
+	rm -rf .venv .venv-newest .venv-oldest .venv-cards build dist docs/_build htmlcov coverage.json .coverage* \
 	  .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
