@@ -62,6 +62,10 @@ lock: .venv/.ready-test
 dist: .venv/.ready-test
 	tools/dist
 
+# dist/, signed by an identity of the configuration: make release IDENTITY=NAME [FILES="further files"]
+release: .venv/.ready-test
+	tools/release $(IDENTITY) $(FILES)
+
 .venv/.ready-%: tools/set-up pyproject.toml packaging/locks/dev.txt tools/debian-%.txt
 	tools/set-up $*
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -116,8 +117,8 @@ def _allow(facts: Facts) -> str:
 
 _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
     Reason.CARD_PACKAGE_MISSING: lambda _: (
-        "Install the extra 'cards' of hsm-dicom; in a clone: .venv/bin/pip install -e '.[cards]' "
-        "(on Debian first: apt-get install gcc libpcsclite-dev pcscd)."
+        "On Debian: apt-get install gcc python3-dev libpcsclite-dev pcscd; "
+        f"then: {sys.prefix}/bin/pip install 'pyscard>=2.3.1,<3'"
     ),
     Reason.DEVICE_UNTRUSTWORTHY: lambda _: "Test the device: hsm-dicom token check",
     Reason.KEY_NOT_FOR_DECRYPTION: lambda _: "Use a key that was generated with --usage decrypt.",

@@ -13,6 +13,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from hsm_dicom.errors import Error
+from hsm_dicom.network import assembly
+from tokens.smartcard.readers.pcsc import library
+
 ROOT = Path(__file__).parent.parent
 LOCKS = ROOT / "packaging" / "locks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -130,3 +134,17 @@ def test_a_lock_names_no_registry() -> None:
     assert len(list(LOCKS.iterdir())) == 3
     for path in LOCKS.iterdir():
         assert not re.search(r"://|--(extra-)?index|--find-links|--trusted-host| @ ", path.read_text()), path.name
+
+
+def test_who_needs_an_extra_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("smartcard.scard", "hsm_dicom.transport.legacy_tls"):
+        monkeypatch.setitem(sys.modules, module, None)
+    errors = []
+    for use in (library, assembly._load_retired_transport):
+        with pytest.raises(Error) as raised:
+            use()
+        errors.append(str(raised.value))
+    for extra, error in zip(("cards", "legacy-tls"), errors, strict=True):
+        [package] = PROJECT["optional-dependencies"][extra]
+        assert f"{sys.prefix}/bin/pip install '{package}'" in error
+    assert "gcc python3-dev libpcsclite-dev" in errors[0]

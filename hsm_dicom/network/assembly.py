@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -118,7 +119,7 @@ def _load_retired_transport() -> ModuleType:
         from hsm_dicom.transport import legacy_tls as legacy_tls
     except ModuleNotFoundError as error:
         raise LegacyRefusedError(
-            "Retired TLS profiles need the Python package tlslite-ng, which is not installed. Install the extra "
-            "'legacy-tls' of hsm-dicom; in a clone: .venv/bin/pip install -e '.[legacy-tls]'"
+            "Retired TLS profiles need the Python package tlslite-ng, which is not installed. Install it: "
+            f"{sys.prefix}/bin/pip install 'tlslite-ng>=0.8.2,<0.9'"
         ) from error
     return legacy_tls

@@ -89,7 +89,7 @@ def library() -> Any:
     except ImportError as error:
         raise CardServiceError(
             "Smart cards need the Python package pyscard, which is not installed.",
-            remedy="Install it (on Debian first: apt-get install gcc libpcsclite-dev pcscd).",
+            remedy="Install it (on Debian first: apt-get install gcc python3-dev libpcsclite-dev pcscd).",
             facts=Facts(reason=Reason.CARD_PACKAGE_MISSING),
         ) from error
 
