@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 import pty
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,26 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
     with pytest.raises(PinSourceError, match=f"chmod 600 {path}") as caught:
         read(f"file:{path}")
     assert "271828" not in str(caught.value)
+
+
+def add_reader(path: Path, user: int) -> None:
+    """Let one more user read a file of mode 0400, by an access control list as systemd writes it."""
+    entries = [(0x01, 4, 0xFFFFFFFF), (0x02, 4, user), (0x04, 0, 0xFFFFFFFF)]  # linux/posix_acl.h
+    entries += [(0x10, 4, 0xFFFFFFFF), (0x20, 0, 0xFFFFFFFF)]
+    packed = b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    assert path.stat().st_mode & 0o777 == 0o440
+
+
+def test_a_file_of_root_with_a_list_of_this_user_alone_is_a_credential(tmp_path: Path) -> None:
+    path = tmp_path / "pin"
+    path.write_text("271828")
+    path.chmod(0o400)
+    add_reader(path, os.geteuid())
+    assert read(f"file:{path}") == "271828"
+    add_reader(path, 12345)
+    with pytest.raises(PinSourceError, match="may be read by others"):
+        read(f"file:{path}")
 
 
 def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:

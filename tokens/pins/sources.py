@@ -29,6 +29,7 @@ from typing import Protocol, cast, final
 from urllib.parse import unquote
 
 from tokens.errors import Facts, PinSourceError, Reason
+from tokens.pins.readers import may_others_use
 from tokens.printable import printable
 
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
@@ -173,16 +174,17 @@ class FromFile:
         except OSError as error:
             raise PinSourceError(f"The {purpose} cannot be read from {self.path}: {error.strerror}.") from error
         try:
-            self._check(os.fstat(descriptor), purpose)
+            self._check(descriptor, purpose)
             line = os.read(descriptor, MAXIMUM_LENGTH + 2).partition(b"\n")[0]
             return _check_pin(line, purpose, str(self.path))
         finally:
             os.close(descriptor)
 
-    def _check(self, status: os.stat_result, purpose: str) -> None:
+    def _check(self, descriptor: int, purpose: str) -> None:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise PinSourceError(f"{self.path}, which should hold the {purpose}, is not a regular file.")
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if may_others_use(descriptor, status):
             raise PinSourceError(
                 f"{self.path}, which holds the {purpose}, may be read by others "
                 f"(mode {stat.S_IMODE(status.st_mode):04o}).",
