@@ -63,7 +63,7 @@ def site(tmp_path: Path, node: TestToken, hospital: Hospital) -> Site:
     }
     text = "\n".join(blocks(PAGE, "toml"))
     assert [written for written in changes if written not in text] == []
-    made = Site(tmp_path / "config.toml", plain, ct, pacs, changes)
+    made = Site(tmp_path / "hsm-dicom.toml", plain, ct, pacs, changes)
     (tmp_path / "node.pem").write_bytes(hospital.rsa.certificate.public_bytes(Encoding.PEM))
     (tmp_path / "ca.pem").write_bytes(hospital.ca.pem)
     made.config.write_text(f'{made.translate(text)}\n[state]\nfolder = "state"\n')

@@ -1,4 +1,7 @@
-"""The page on services holds: systemd accepts its units, and what they start works with its configuration."""
+"""The units hold: systemd accepts them, and what they start works with the configuration of the page on services.
+
+`make test-units` runs them in a machine.
+"""
 
 from __future__ import annotations
 
@@ -20,27 +23,41 @@ from tests.hsm_dicom.network.listening import activated, listening
 from tests.pki import Authority
 from tests.ports import free_port
 from tests.softhsm import MODULE, TestToken
-from tests.test_docs import DOCS, blocks
+from tests.test_docs import DOCS, ROOT, blocks
 
 INSTALLED = "/opt/hsm-dicom/bin/hsm-dicom"
-UNITS = dict(
-    found
-    for page in ("howto/service.md", "howto/gateway.md")
-    for found in re.findall(
-        r"`/etc/systemd/system/([\w.-]+)`[^`]*```ini\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S
-    )
-)
+PACKAGING = ROOT / "packaging" / "systemd"
+UNITS = {path.name: path.read_text() for path in (PACKAGING / "system").iterdir() if path.is_file()}
+SERVICES = sorted(name for name in UNITS if name.endswith(".service"))
 
 
 @pytest.mark.interop
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert {Path(name).suffix for name in UNITS} == {".service", ".timer", ".path", ".socket"}
+    shutil.copytree(PACKAGING / "system", tmp_path, dirs_exist_ok=True)
     for name, text in UNITS.items():
         (tmp_path / name).write_text(text.replace(INSTALLED, "/bin/true"))
-    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in UNITS)]
+        if name.endswith(".socket"):
+            (tmp_path / f"{name}.d").mkdir()
+            (tmp_path / f"{name}.d" / "address.conf").write_text("[Socket]\nListenStream=127.0.0.1:104\n")
+    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name.replace("@", "@a")) for name in UNITS)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"})
     about_ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "hsm-dicom" in line]
     assert (done.returncode, about_ours) == (0, [])
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("name", SERVICES)
+def test_systemd_rates_the_exposure_of_a_service_as_low(name: str) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager"]
+    done = subprocess.run([*command, str(PACKAGING / "system" / name)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_reference_shows_every_file_once() -> None:
+    page = DOCS / "reference" / "units.md"
+    included = [(page.parent / path).resolve() for path in re.findall(r"literalinclude\} (\S+)", page.read_text())]
+    assert sorted(included) == sorted(path for path in PACKAGING.rglob("*") if path.is_file())
 
 
 @pytest.fixture
@@ -64,7 +81,7 @@ def node(token: TestToken, tmp_path: Path) -> Path:
         ('label  = "CT room"', f'serial = "{token.serial}"'),
         ("/var/lib/hsm-dicom", str(tmp_path / "state")),
         ("/etc/hsm-dicom", str(tmp_path)),
-        ("/srv", str(tmp_path)),
+        ("/var/spool/hsm-dicom", str(tmp_path)),
         ('host       = "0.0.0.0"', f'host       = "127.0.0.1"\nport       = {free_port()}'),
     ):
         assert written in text
@@ -76,8 +93,8 @@ def node(token: TestToken, tmp_path: Path) -> Path:
 
 def started(unit: str, node: Path) -> tuple[list[str], dict[str, str]]:
     """What a unit starts, and the environment that systemd gives it."""
-    [line] = re.findall(r"^ExecStart=(.*)$", UNITS[unit], re.M)
-    program, *arguments = shlex.split(line.replace("/srv", str(node.parent)))
+    [line] = re.findall(r"^ExecStart=(.*)$", UNITS[unit].replace("\\\n", ""), re.M)
+    program, *arguments = shlex.split(line.replace("/var/spool/hsm-dicom", str(node.parent)).replace("%i", "main"))
     assert program == INSTALLED
     environment = {
         **os.environ,
@@ -104,7 +121,7 @@ def test_the_unit_signs_the_outbox_again_and_again(node: Path) -> None:
 
 
 def test_the_unit_listens(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments, environment = started("hsm-dicom-listen.service", node)
+    arguments, environment = started("hsm-dicom-listen@.service", node)
     assert arguments == ["listen", "main"]
     for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
         monkeypatch.setenv(name, environment[name])
@@ -116,12 +133,11 @@ def test_the_unit_listens(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_unit_of_the_gateway_runs_with_its_socket(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments, environment = started("hsm-dicom-gateway.service", node)
     assert arguments == ["gateway", "run"]
-    (name,) = re.findall(r"^FileDescriptorName=(.*)$", UNITS["hsm-dicom-gateway.socket"], re.M)
     for variable in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
         monkeypatch.setenv(variable, environment[variable])
     monkeypatch.delenv("HSM_DICOM_STATE")
     address = ("127.0.0.1", free_port())
-    activation = activated((f"{address[0]}:{address[1]}", name))
+    activation = activated((f"{address[0]}:{address[1]}", "to-pacs"))
     with (
         listening(node, until="Listening on", before=activation, command=arguments) as running,
         socket.create_connection(address, timeout=10),
