@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench lock dist release clean
+.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units lock dist release clean
 bin := .venv/bin
 # Three workers for two processors: many tests wait for another process, or for a device that hangs.
 # A worker that has finished its share takes over half of what another has left.
@@ -53,6 +53,11 @@ fuzz: .venv/.ready-test
 
 bench: .venv/.ready-test
 	$(bin)/python -m benchmarks
+
+# The units of packaging/systemd in a Debian machine that systemd-nspawn boots: `make test-units P=trixie` for Debian 13.
+P := bookworm
+test-units: .venv/.ready-test .venv/.ready-units
+	P=$(P) $(bin)/pytest tools/platforms/units
 
 # packaging/locks/, the versions that the tests run with, moved to the newest.
 lock: .venv/.ready-test

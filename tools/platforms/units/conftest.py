@@ -1,0 +1,62 @@
+"""One machine of the release in $P for all tests, on which the guide was followed up to a sound configuration."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from hospital import PIN, prepare, start_peers  # noqa: E402
+from machine import Machine  # noqa: E402
+from page import ROOT, Guide  # noqa: E402
+
+RELEASE = os.environ.get("P", "bookworm")
+PYTHON = {"bookworm": "3.11", "trixie": "3.13"}[RELEASE]
+PACKAGES = ("python3-venv", "softhsm2", "dcmtk", "openssl", "iproute2")
+IMAGES = ("CT_small.dcm", "MR_small.dcm")
+
+
+def _make(tool: str, *arguments: str) -> Path:
+    return Path(subprocess.check_output([HERE.parent / tool, *arguments], text=True).strip())
+
+
+@pytest.fixture(scope="session")
+def empty_machine() -> Iterator[Machine]:
+    """A machine without hsm-dicom. It has the folders that the guide's reader has."""
+    root, wheels = _make("make-root", RELEASE, *PACKAGES), _make("make-wheels", PYTHON)
+    images = ROOT / "build" / "images"
+    images.mkdir(exist_ok=True)
+    for name in IMAGES:
+        shutil.copy(str(get_testdata_file(name)), images)
+    shares = {"/clone/packaging": ROOT / "packaging", "/wheels": wheels, "/images": images, "/tests": HERE}
+    with Machine(root, shares) as made:
+        made.write("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /wheels\n")
+        yield made
+
+
+@pytest.fixture(scope="session")
+def guide(empty_machine: Machine) -> Guide:
+    """The guide on services, for the machine: its commands are run there, and its files written."""
+    return Guide("howto/service.md", empty_machine, {"CLONE": "/clone", "WHEEL": "$(echo /wheels/hsm_dicom-*.whl)"})
+
+
+@pytest.fixture(scope="session")
+def machine(empty_machine: Machine, guide: Guide) -> Machine:
+    """The machine after sections 1 to 3 of the guide, with a token, its drop-in, and the CT and the PACS."""
+    guide.run("Install")
+    prepare(empty_machine)
+    guide.write_files("If a module does not work in the unit")
+    guide.run("Store the PIN", stdin=f"{PIN}\n")
+    guide.add_configuration("Write the configuration")
+    guide.run("Write the configuration")
+    start_peers(empty_machine)
+    return empty_machine
