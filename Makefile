@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units lock dist release clean
+.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-install lock dist release clean
 bin := .venv/bin
 # Three workers for two processors: many tests wait for another process, or for a device that hangs.
 # A worker that has finished its share takes over half of what another has left.
@@ -70,6 +70,10 @@ dist: .venv/.ready-test
 # dist/, signed by an identity of the configuration: make release IDENTITY=NAME [FILES="further files"]
 release: .venv/.ready-test
 	tools/release $(IDENTITY) $(FILES)
+
+# The page on installing from a release, with the network: what is in dist/, without a compiler, offline, by proxy.
+test-install: dist
+	$(bin)/pytest packaging/install
 
 .venv/.ready-%: tools/set-up pyproject.toml packaging/locks/dev.txt tools/debian-%.txt
 	tools/set-up $*

@@ -27,29 +27,35 @@ def verify(folder: Path, ca: Path) -> str | None:
     return None if done.returncode == 0 else done.stdout + done.stderr
 
 
+def sign_with_token(token: TestToken, label: str, root: Authority, place: Path, folder: Path) -> str:
+    """Sign a folder as `make release` does, with a certificate below an intermediate; return what was printed."""
+    between = root.authority("Release CA 2")
+    code_signing = ExtendedKeyUsageOID.CODE_SIGNING.dotted_string
+    certificate = certify(token, label, between, store=False, extended=[code_signing])
+    signer, chain, config = (place / name for name in ("signer.pem", "chain.pem", "config.toml"))
+    signer.write_bytes(certificate.public_bytes(Encoding.PEM))
+    chain.write_bytes(between.pem)
+    config.write_text(
+        configuration_text(token, "hsm")
+        + f'[identities.release]\ntoken = "hsm"\nobject = "{label}"\n'
+        + f'certificate = "{signer}"\nchain = "{chain}"\n'
+    )
+    command = [sys.executable, "-P", str(TOOLS / "sign_folder.py"), "--identity", "release", "--config", str(config)]
+    return subprocess.run([*command, str(folder)], check=True, capture_output=True, text=True).stdout
+
+
 @pytest.mark.interop
 @pytest.mark.parametrize("label", ["rsa", "ec256"])
 def test_openssl_verifies_what_a_token_signed(node: TestToken, tmp_path: Path, label: str) -> None:
     root = Authority("Release CA")
-    between = root.authority("Release CA 2")
-    certificate = certify(node, label, between, store=False, extended=[ExtendedKeyUsageOID.CODE_SIGNING.dotted_string])
-    signer, chain, trusted = (tmp_path / name for name in ("signer.pem", "chain.pem", "ca.pem"))
-    signer.write_bytes(certificate.public_bytes(Encoding.PEM))
-    chain.write_bytes(between.pem)
+    trusted = tmp_path / "ca.pem"
     trusted.write_bytes(root.pem)
-    config = tmp_path / "config.toml"
-    config.write_text(
-        configuration_text(node, "hsm")
-        + f'[identities.release]\ntoken = "hsm"\nobject = "{label}"\n'
-        + f'certificate = "{signer}"\nchain = "{chain}"\n'
-    )
     folder = tmp_path / "dist"
     folder.mkdir()
     (folder / "a.whl").write_bytes(b"wheel")
     (folder / "a.tar.gz").write_bytes(b"source")
-    command = [sys.executable, "-P", str(TOOLS / "sign_folder.py"), "--identity", "release", "--config", str(config)]
-    done = subprocess.run([*command, str(folder)], check=True, capture_output=True, text=True)
-    assert f"SHA256SUMS.p7s is signed by CN=Signer {label}." in done.stdout
+    said = sign_with_token(node, label, root, tmp_path, folder)
+    assert f"SHA256SUMS.p7s is signed by CN=Signer {label}." in said
     assert verify(folder, trusted) is None
     (tmp_path / "other.pem").write_bytes(Authority("Other CA").pem)
     assert "unable to get local issuer" in (verify(folder, tmp_path / "other.pem") or "")
