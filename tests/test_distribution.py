@@ -2,11 +2,14 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 import zipfile
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,27 @@ def test_the_source_distribution_has_what_make_test_needs(built: tuple[Path, Pat
     assert {"Makefile", "LICENSE", "CHANGELOG.md", "tools/set-up", "packaging/locks/dev.txt", "docs/conf.py"} < names
     assert {f"tests/{path.name}" for path in (ROOT / "tests").glob("*.py")} < names
     assert not [name for name in names if re.match(r"\.venv|\.git/|build/|dist/|docs/_build", name)]
+
+
+@pytest.mark.slow
+def test_the_bill_of_materials_is_valid_and_the_same_twice(tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    venv.create(node)
+    [packages] = node.glob("lib/python*/site-packages")
+    for name in ("cryptography", "pydicom", "asn1crypto"):
+        about = Path(distribution(name).locate_file("")) / f"{name}-{version(name)}.dist-info"
+        shutil.copytree(about, packages / about.name)
+    command = [sys.executable, "-P", "-m", "cyclonedx_py", "environment", str(node), "--pyproject", "pyproject.toml"]
+    options = ["--sv", "1.6", "--output-reproducible", "--output-format", "JSON", "--output-file"]
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "1764000000"}
+    written = [tmp_path / name for name in ("a.cdx.json", "b.cdx.json")]
+    for path, validation in zip(written, ("--validate", "--no-validate"), strict=True):
+        subprocess.run([*command, *options, str(path), validation], cwd=ROOT, env=environment, check=True)
+    assert written[0].read_bytes() == written[1].read_bytes()
+    command = [sys.executable, "-P", str(ROOT / "tools" / "list_licences.py"), str(written[0])]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["hsm-dicom", "asn1crypto", "cryptography", "pydicom"]
+    assert lines[2].endswith("Apache-2.0 OR BSD-3-Clause")
 
 
 def pins(name: str) -> dict[str, tuple[str, int]]:
