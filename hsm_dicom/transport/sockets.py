@@ -21,13 +21,6 @@ READ_SECONDS = 30.0
 _RECORD = 1 << 14
 """Maximum bytes of data in a TLS record (RFC 8446, 5.1)."""
 
-_reading = threading.Lock()
-"""Held by the one thread that reads records from a socket that does not block.
-
-OpenSSL is called for each record, without the interpreter's lock. Threads that all do this at once wake each other for
-each of the records, which costs more than their decryption. The holder waits for nothing.
-"""
-
 _RECORDS_BEFORE_ALERT = 8
 """Maximum number of records to read in search of an alert."""
 
@@ -58,6 +51,8 @@ class SecuredSSLSocket(ssl.SSLSocket):
     _deferred: OSError | None = None
     """An error that came behind received data. OpenSSL reports it once, and the end of the connection after it."""
     _parted = False
+    is_drained = False
+    """Whether the last `recv_into` of a socket that does not block read all that was there."""
 
     @property
     def _turn(self) -> threading.Lock:
@@ -98,10 +93,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
             self._rest = rest[count:]
             return count
         self._raise_deferred()
-        if self.gettimeout() != 0:
-            return self._receive_records(space, flags, until_full=False)
-        with _reading:
-            return self._receive_records(space, flags, until_full=True)
+        return self._receive_records(space, until_full=self.gettimeout() == 0)
 
     def pending(self) -> int:
         """Return how many bytes `recv` has buffered, which `select` cannot see."""
@@ -118,16 +110,20 @@ class SecuredSSLSocket(ssl.SSLSocket):
                 self._note(self._find_unread_alert() or error)
                 raise
 
-    def _receive_records(self, space: memoryview, flags: int, *, until_full: bool) -> int:
-        received = 0
+    def _receive_records(self, space: memoryview, *, until_full: bool) -> int:
+        received, size, self.is_drained = 0, len(space), False
         try:
             with self._turn:
-                while received < len(space):
-                    count = super().recv_into(space[received:], None, flags)
+                while received < size:
+                    count = int(self.read(size - received, space[received:]))  # typeshed: bytes, too
                     received += count
                     if not count or not until_full:
                         break
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except (BlockingIOError, ssl.SSLWantReadError):
+            if not received:
+                raise
+            self.is_drained = True
+        except ssl.SSLWantWriteError:
             if not received:
                 raise
         except OSError as error:

@@ -21,6 +21,7 @@ from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.gateway.relay.negotiation import Acceptance, make_acceptance, make_request
 from hsm_dicom.gateway.relay.opening import Failure, Unanswered, request_association
 from hsm_dicom.gateway.relay.threads import AssociationThreads
+from hsm_dicom.gateway.relay.turns import MOVES, turns
 from hsm_dicom.gateway.relay.waiting import Alarm, Waiting
 from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
@@ -104,7 +105,7 @@ class RelayedAssociation:
         self._target: Leg | None = None
         self._flows: tuple[Flow, ...] = ()
         self._outcome = self._why = self._late = ""
-        self._deadline = 0.0
+        self._deadline = self._paused_until = 0.0
         self._awaits_answer = False
         self._has_ended = threading.Event()
 
@@ -246,26 +247,30 @@ class RelayedAssociation:
     def _relay(self, forth: Flow, back: Flow) -> None:
         idle = self.call.settings.idle_seconds
         self._deadline, self._late = time.monotonic() + idle, f"no octet came within {idle:g} seconds"
-        paused_until = 0.0
         while not self._outcome:
-            now = time.monotonic()
-            is_paused = now < paused_until
-            received = 0 if is_paused else self._receive(forth)
-            if received and self._delay is not None:
-                paused_until = now + self._delay(received)
-            moved = received + _send(forth) + self._receive(back) + _send(back)
-            if now >= self._deadline and not moved:
-                self._abort(self._late, 0)
-            elif moved and not self._awaits_answer:
-                self._deadline = now + idle
-            if self._must_stop:
-                self._abort("this node stops", 0)
-            has_changed = self._note_ends(forth, back)
-            if moved or has_changed or self._outcome:
-                continue
-            until = min(self._deadline, paused_until) if is_paused else self._deadline
-            self._wait(until - now, reads_caller=forth.wants_to_read and not is_paused)
+            with turns:
+                is_busy = all(self._move(forth, back) for _ in range(MOVES))
+            if is_busy:
+                turns.let_others()
+            elif not self._outcome:
+                self._wait(forth, back)
         self._finish(forth, back)
+
+    def _move(self, forth: Flow, back: Flow) -> bool:
+        """Move what can be moved now, and see what follows from it; return whether there may be more to do."""
+        now = time.monotonic()
+        received = 0 if now < self._paused_until else self._receive(forth)
+        if received and self._delay is not None:
+            self._paused_until = now + self._delay(received)
+        moved = received + _send(forth) + self._receive(back) + _send(back)
+        if now >= self._deadline and not moved:
+            self._abort(self._late, 0)
+        elif moved and not self._awaits_answer:
+            self._deadline = now + self.call.settings.idle_seconds
+        if self._must_stop:
+            self._abort("this node stops", 0)
+        has_changed = self._note_ends(forth, back)
+        return bool(moved or has_changed) and not self._outcome
 
     def _receive(self, flow: Flow) -> int:
         if not flow.wants_to_read or not flow.source.may_read:
@@ -313,14 +318,16 @@ class RelayedAssociation:
     def _name(self, flow: Flow) -> str:
         return "the caller" if flow is self._flows[0] else f"the target '{self.call.target.name}'"
 
-    def _wait(self, seconds: float, reads_caller: bool) -> None:
-        forth, back = self._flows
+    def _wait(self, forth: Flow, back: Flow) -> None:
+        now = time.monotonic()
+        is_paused = now < self._paused_until
+        until = min(self._deadline, self._paused_until) if is_paused else self._deadline
         self._waiting.wait(
             {
-                forth.source: (reads_caller, back.wants_to_write),
+                forth.source: (forth.wants_to_read and not is_paused, back.wants_to_write),
                 back.source: (back.wants_to_read, forth.wants_to_write),
             },
-            seconds,
+            until - now,
         )
 
     # -- the end ----------------------------------------------------------------------------------------------

@@ -70,6 +70,9 @@ class Leg:
         self._owes = self._is_tcp
         if count < len(space):
             self._acknowledge()
+            # A TLS connection may have read its end, or an error, which `poll` does not know of.
+            if getattr(self.socket, "is_drained", True):
+                self.may_read, self._read_event = False, select.POLLIN
         return count
 
     def send(self, data: memoryview) -> int:
