@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-install lock dist release clean
+.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-install lock dist deb test-deb release clean
 bin := .venv/bin
 # Three workers for two processors: many tests wait for another process, or for a device that hangs.
 # A worker that has finished its share takes over half of what another has left.
@@ -74,6 +74,14 @@ release: .venv/.ready-test
 # The page on installing from a release, with the network: what is in dist/, without a compiler, offline, by proxy.
 test-install: dist
 	$(bin)/pytest packaging/install
+
+# The Debian package in dist/, built in a clean root without a network: `make deb`, or `make deb P=trixie`.
+deb: .venv/.ready-test .venv/.ready-deb
+	tools/deb $(P)
+
+# The package installed, upgraded, downgraded, removed and purged, under systemd and by piuparts.
+test-deb: deb
+	tools/test-deb $(P)
 
 .venv/.ready-%: tools/set-up pyproject.toml packaging/locks/dev.txt tools/debian-%.txt
 	tools/set-up $*
