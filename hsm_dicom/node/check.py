@@ -33,6 +33,7 @@ from hsm_dicom.identity import EXPIRY_WARNING, Identity, IdentityAccess, find_ex
 from hsm_dicom.iscl import ISCLContext, ISCLSettings
 from hsm_dicom.network.addresses import format_address
 from hsm_dicom.network.settings import ISCLExemption
+from hsm_dicom.node.clashes import find_missing_addresses
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.opening import make_transport, open_identity, open_resources, open_secret_keys
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan
@@ -151,6 +152,7 @@ class _Check:
         self.not_checked += [path[1] for path in self.plan.unresolved if path[0] == "identities"]
         self._check_trust()
         self._check_exemptions()
+        find_missing_addresses(self.plan, self.problems)
         secret_keys = self._check_secret_keys()
         routes = tuple(self._check_route(name, route) for name, route in self.plan.routes.items())
         return ConfigurationReport(

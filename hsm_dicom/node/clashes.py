@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.gateway.settings import RouteSettings, StatusSettings
-from hsm_dicom.network.addresses import normalise_host
+from hsm_dicom.network.addresses import can_bind, normalise_host
 from hsm_dicom.network.settings import LOOPBACK, ListenerSettings, Peer
+from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls import AuthenticationMode
 
@@ -50,6 +51,16 @@ def find_shared_ports(entrances: Iterable[Entrance], problems: ProblemCollector)
                 frozenset(("routes",)): "Give both routes the same listen, or each a port of its own.",
             }.get(frozenset(kinds), "Give each a port of its own.")
             problems.add(second.place, f"{first.who} already uses port {second.port}.", remedy)
+
+
+def find_missing_addresses(plan: NodePlan, problems: ProblemCollector) -> None:
+    """Report addresses that no interface of this machine has; one may get them later, at boot or on a standby node."""
+    listeners = [listener.settings for listener in plan.listeners.values()]
+    routes = [route.settings for route in plan.routes.values()]
+    for entrance in list_entrances(listeners, routes, plan.gateway.status):
+        if not can_bind(entrance.host):
+            what = f"No interface of this machine has the address {entrance.host} now."
+            problems.warn(entrance.place, what, "Correct it, unless an interface gets it later.")
 
 
 def _unify_host(host: str) -> str:

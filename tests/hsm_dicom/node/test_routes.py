@@ -54,7 +54,7 @@ identities = ["node"]
 FORTH = """
 [routes.to-pacs]
 from = ["ct1"]
-listen = "192.168.10.1:104"
+listen = "127.0.0.2:104"
 to = "pacs"
 """
 BACK = """
@@ -115,7 +115,7 @@ syslog = "local3"
         name="to-pacs",
         sources=(ct,),
         target=pacs,
-        listen=("192.168.10.1", 104),
+        listen=("127.0.0.2", 104),
         services=frozenset((Service.STORAGE, Service.QUERY_RETRIEVE)),
         objects=Objects.PASS,
         called_ae_title="PACS",
@@ -179,7 +179,7 @@ FORM = {
         "The route has listen and socket. Write one of: listen = ",
     ),
     "a host name to listen on": (
-        FORTH.replace("192.168.10.1:", "node.example:"),
+        FORTH.replace("127.0.0.2:", "node.example:"),
         "routes.to-pacs.listen",
         'not an IP address with a port. Write it like listen = "192.168.10.1:104"',
     ),
@@ -187,12 +187,12 @@ FORM = {
     "port 0": (FORTH.replace(":104", ":0"), "routes.to-pacs.listen", "not an IP address with a port"),
     "port 65536": (FORTH.replace(":104", ":65536"), "routes.to-pacs.listen", "not an IP address with a port"),
     "IPv6 without brackets": (
-        FORTH.replace("192.168.10.1:", "2001:db8::1:"),
+        FORTH.replace("127.0.0.2:", "2001:db8::1:"),
         "routes.to-pacs.listen",
         "[2001:db8::1]:104",
     ),
-    "IPv4 in brackets": (FORTH.replace("192.168.10.1:", "[192.168.10.1]:"), "routes.to-pacs.listen", "IP address"),
-    "an address that is a number": (FORTH.replace('"192.168.10.1:104"', "104"), "routes.to-pacs.listen", "IP address"),
+    "IPv4 in brackets": (FORTH.replace("127.0.0.2:", "[127.0.0.2]:"), "routes.to-pacs.listen", "IP address"),
+    "an address that is a number": (FORTH.replace('"127.0.0.2:104"', "104"), "routes.to-pacs.listen", "IP address"),
     "an unknown service": (FORTH + 'services = ["find"]\n', "routes.to-pacs.services.0", "'query-retrieve'"),
     "no service": (FORTH + "services = []\n", "routes.to-pacs.services", "The list is empty."),
     "an unknown use of objects": (FORTH + 'objects = "sign"\n', "routes.to-pacs.objects", "'pass' or 'inspect'"),
@@ -286,12 +286,12 @@ MEANING = {
         "Plain device 'ct1' has a host that cannot be used",
     ),
     "a plain caller of a listener": (
-        SOUND.replace('listen = "192.168.10.1:104"', 'listener = "main"'),
+        SOUND.replace('listen = "127.0.0.2:104"', 'listener = "main"'),
         "routes.to-pacs.from",
         "'ct1' speaks plain DICOM, and the listener 'main' accepts secured connections only.",
     ),
     "a peer that calls without security": (
-        SOUND.replace('listener = "main"', 'listen = "192.168.10.1:11112"'),
+        SOUND.replace('listener = "main"', 'listen = "127.0.0.2:11112"'),
         "routes.to-ct1.from",
         "'pacs' is a peer, which calls over a secured connection.",
     ),
@@ -311,7 +311,7 @@ MEANING = {
         "This node cannot connect to 'pacs': it has no host. Write host = in [peers.pacs].",
     ),
     "a name that is no socket's": (
-        SOUND.replace('listen = "192.168.10.1:104"', 'socket = "a:b"'),
+        SOUND.replace('listen = "127.0.0.2:104"', 'socket = "a:b"'),
         "routes.to-pacs.socket",
         "cannot be the name of a socket of systemd",
     ),
@@ -369,17 +369,17 @@ MEANING = {
         "It cannot be distinguished from 'ct1' on route 'to-pacs': both may use the AE title CT1 from the same",
     ),
     "a route on the port of a listener": (
-        SOUND.replace("192.168.10.1:104", "127.0.0.1:2762"),
+        SOUND.replace("127.0.0.2:104", "127.0.0.1:2762"),
         "routes.to-pacs.listen",
         "The listener 'main' already uses port 2762. Give each a port of its own.",
     ),
     "a route on the port of a listener by its name": (
-        SOUND.replace("192.168.10.1:104", "127.0.0.1:2762").replace('"NODE"', '"NODE"\nhost = "localhost"'),
+        SOUND.replace("127.0.0.2:104", "127.0.0.1:2762").replace('"NODE"', '"NODE"\nhost = "localhost"'),
         "routes.to-pacs.listen",
         "The listener 'main' already uses port 2762.",
     ),
     "a route on every address": (
-        SOUND + FORTH.replace("to-pacs", "other").replace("192.168.10.1", "0.0.0.0") + 'called = ["PACS"]\n',
+        SOUND + FORTH.replace("to-pacs", "other").replace("127.0.0.2", "0.0.0.0") + 'called = ["PACS"]\n',
         "routes.other.listen",
         "The route 'to-pacs' already uses port 104. Give both routes the same listen, or each a port of its own.",
     ),
@@ -471,6 +471,11 @@ WARNINGS = {
         "routes.to-pacs.called_ae_title",
         "Reports of storage commitment come from PACS",
     ),
+    "an address of another machine": (
+        SOUND.replace("127.0.0.2:104", "192.0.2.1:104"),
+        "routes.to-pacs.listen",
+        "No interface of this machine has the address 192.0.2.1 now. Correct it, unless an interface gets it later.",
+    ),
     "a caller from everywhere": (
         SOUND.replace('["192.168.10.21"]', '["192.168.10.21", "::/0"]'),
         "plain.ct1.addresses",
@@ -515,7 +520,7 @@ def test_check_config_passes_what_only_looks_like_a_mistake(write: Write) -> Non
         + CT.replace("ct1", "ct2").replace(".21", ".22")
         + FORTH.replace("to-pacs", "again").replace("ct1", "ct2")
         # One caller, whose other address is an entrance of its own.
-        + FORTH.replace("to-pacs", "v6").replace("192.168.10.1:", "[2001:db8::1]:")
+        + FORTH.replace("to-pacs", "v6").replace("127.0.0.2:", "[2001:db8::1]:")
         # Titles that are replaced by themselves.
         + 'called_ae_title = "PACS"\ncalling_ae_title = "CT1"\n'
         # A device that only receives needs no addresses.
@@ -565,7 +570,7 @@ def test_routes_are_opened_as_the_gateway_opens_them(write: Write) -> None:
     assert (forth.name, forth.sources, forth.entrance, forth.target) == (
         "to-pacs",
         ("ct1",),
-        ("listen", "192.168.10.1:104"),
+        ("listen", "127.0.0.2:104"),
         "pacs",
     )
     assert (forth.transport, forth.called, forth.objects, forth.is_ready) == ("TLS", ("PACS",), "inspect", True)
