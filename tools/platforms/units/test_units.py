@@ -64,7 +64,9 @@ def test_many_files_one_after_the_other_do_not_stop_the_path_unit(machine: Machi
 
 
 def test_the_timer_signs_what_the_path_unit_did_not_see(machine: Machine) -> None:
-    machine.run("systemctl stop hsm-dicom-sign.path; cp /images/MR_small.dcm /var/spool/hsm-dicom/outbox")
+    machine.run("systemctl stop hsm-dicom-sign.path")
+    machine.eventually('test "$(systemctl is-active hsm-dicom-sign.service)" = inactive')
+    machine.run("cp /images/MR_small.dcm /var/spool/hsm-dicom/outbox")
     machine.run("systemctl start hsm-dicom-sign.timer")
     machine.eventually("test -e /var/spool/hsm-dicom/signed/MR_small.dcm")
     machine.run("systemctl disable --now hsm-dicom-sign.timer hsm-dicom-sign.path")
