@@ -59,8 +59,10 @@ def test_the_path_unit_signs_a_file_that_arrives(machine: Machine, guide: Guide)
 def test_many_files_one_after_the_other_do_not_stop_the_path_unit(machine: Machine) -> None:
     files = "for i in 1 2 3 4 5 6 7 8; do cp /images/MR_small.dcm outbox/$i.dcm; sleep 1.2; done"
     machine.run(f"cd /var/spool/hsm-dicom; {files}")
-    machine.eventually("test -e /var/spool/hsm-dicom/signed/8.dcm")
+    machine.eventually('test "$(systemctl is-active hsm-dicom-sign.service)" = inactive')
     assert show(machine, "hsm-dicom-sign.path", "ActiveState") == ["active"]
+    machine.run("cp /images/MR_small.dcm /var/spool/hsm-dicom/outbox/9.dcm")  # a run signs what the former one missed
+    machine.eventually("cd /var/spool/hsm-dicom/signed; for i in 1 2 3 4 5 6 7 8 9; do test -e $i.dcm; done", 60)
 
 
 def test_the_timer_signs_what_the_path_unit_did_not_see(machine: Machine) -> None:
