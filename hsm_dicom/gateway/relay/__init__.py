@@ -9,5 +9,7 @@
 | `flow`        | one direction: its memory, and what of it may be sent                                        |
 | `opening`     | the request to the target, and its answer                                                    |
 | `waiting`     | one `poll` for both legs, and an alarm from other threads                                    |
+| `turns`       | one thread at a time moves octets                                                            |
+| `threads`     | threads that associations use one after the other                                            |
 | `association` | the thread of an association                                                                 |
 """
