@@ -10,10 +10,9 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -21,12 +20,10 @@ from pkcs11 import Attribute, Mechanism, ObjectClass
 
 import tokens
 from benchmarks.bare import open_bare_session
+from benchmarks.deadlines import direct_calls
 from benchmarks.rows import Row, in_turns, processor_seconds
 from tests import softhsm
 from tokens.pkcs11.connection import Connection
-from tokens.process.gate import Gate
-
-T = TypeVar("T")
 
 SIGNATURES = 100
 TURNS = 61  # many and short: the differences are small beside what a busy machine does to one turn
@@ -58,7 +55,7 @@ def run() -> Iterator[Row]:
                     key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
 
             def without_deadlines() -> None:
-                with _direct_calls(key.device._connection.module):
+                with direct_calls(key.device._connection.module):
                     ours()
 
             def isolated() -> None:
@@ -124,40 +121,6 @@ def run() -> Iterator[Row]:
             f"{in_process:.0f}",
             isolated_rate / in_process,
         )
-
-
-class _DirectCalls:
-    """Makes calls in the thread of the caller, without deadlines. Takes the place of `CallThreads`."""
-
-    is_here = True
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-
-    def run(self, job: Callable[[], T], late: object = None) -> T:
-        """Carry out a job inside the gate."""
-        with self._gate:
-            return job()
-
-    def begin_call(self, function: str, slot: int | None, seconds: float, kind: str = "session") -> None:
-        """Do nothing: a call takes as long as it takes."""
-
-    def end_call(self) -> None:
-        """Do nothing."""
-
-
-@contextmanager
-def _direct_calls(module: Any) -> Iterator[None]:
-    """Let a module make its calls without deadlines."""
-    threads, direct = module._threads, _DirectCalls(module._threads.gate)
-    users = (module.cryptoki, "threads"), (module.queries, "threads"), (module, "_threads")
-    for user, name in users:
-        setattr(user, name, direct)
-    try:
-        yield
-    finally:
-        for user, name in users:
-            setattr(user, name, threads)
 
 
 def _bare_key(connection: Connection) -> Any:
