@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-install lock dist deb test-deb release clean
+.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-platform test-install lock dist deb test-deb release clean
 bin := .venv/bin
 # Three workers for two processors: many tests wait for another process, or for a device that hangs.
 # A worker that has finished its share takes over half of what another has left.
@@ -58,6 +58,10 @@ bench: .venv/.ready-test
 P := bookworm
 test-units: .venv/.ready-test .venv/.ready-units
 	P=$(P) $(bin)/pytest tools/platforms/units
+
+# The suite in another Debian release: `make test-platform P=trixie TESTS="-n 2 tests/tokens"` for a part of it.
+test-platform: .venv/.ready-units
+	tools/platforms/run-suite $(P) $(TESTS)
 
 # packaging/locks/, the versions that the tests run with, moved to the newest.
 lock: .venv/.ready-test
