@@ -47,7 +47,7 @@ TIMEOUT = 60.0
 def begin(code: str, *uris: object, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start a scene."""
     return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + textwrap.dedent(code), *map(str, uris)],
+        [sys.executable, "-u", "-c", PRELUDE + textwrap.dedent(code), *map(str, uris)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

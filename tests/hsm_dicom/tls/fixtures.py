@@ -27,6 +27,9 @@ from tokens import open_key
 
 BOTH_SIDES = (SERVER_AUTH, CLIENT_AUTH)
 
+WITHOUT_CCM_8 = (3, 2)
+"""From this OpenSSL on, suites with a tag of 64 bits are below the security level of our contexts."""
+
 
 def names(dns: Sequence[str] = ("localhost",), addresses: Sequence[str] = ("127.0.0.1",)) -> Any:
     """A subject alternative name, as an extension for `pki.Authority.issue`."""
