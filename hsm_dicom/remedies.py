@@ -145,6 +145,10 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
     Reason.PIN_EXPIRED: lambda facts: (
         None if _is_so(facts) else f"Change it: hsm-dicom token change-pin {_word(facts.uri)}"
     ),
+    Reason.PIN_FILE_SHARED: lambda facts: (
+        f"Run: chmod 600 {facts.path}; or, if a group of this process should read it: chmod 440 {facts.path}, and "
+        "write group_readable = true under [tokens.NAME]."
+    ),
     Reason.PIN_LAST_RETRY: _last_retry,
     Reason.PIN_LOCKED: _unlock,
     Reason.PIN_NOT_SET: lambda facts: f"The security officer must set it: hsm-dicom token set-pin {_word(facts.uri)}",

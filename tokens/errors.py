@@ -98,6 +98,8 @@ class Reason(StrEnum):
     PIN_COUNTER_LOW = "pin-counter-low"
     """A wrong PIN was presented since the last login, so no PIN is presented unattended."""
     PIN_EXPIRED = "pin-expired"
+    PIN_FILE_SHARED = "pin-file-shared"
+    """Others than the owner may read the file with the PIN (`Facts.path`)."""
     PIN_LAST_RETRY = "pin-last-retry"
     """One more wrong PIN locks the device."""
     PIN_LOCKED = "pin-locked"

@@ -38,6 +38,10 @@ _NO_PIN: Words = (
 
 _WORDS: Mapping[str, Words] = {
     "pin_source": _NO_PIN,
+    "group_readable": (
+        "group_readable is for a PIN in a file.",
+        'Write pin = "file:PATH" or pin = "credential:NAME", or remove group_readable.',
+    ),
     "unnamed": (
         "The token has neither a label nor a serial.",
         "Write label = or serial =; hsm-dicom token list shows both.",

@@ -25,7 +25,7 @@ from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import PinSourceError, UriError
 from tokens.opening import parse_uri
 from tokens.pins.credentials import DeviceFailure
-from tokens.pins.sources import FromFile, PinSource, parse_pin_source
+from tokens.pins.sources import FromCredential, FromFile, PinSource, parse_pin_source
 from tokens.pkcs11.isolation import Isolation
 from tokens.policy import Weakness
 from tokens.smartcard.profile_table import validate_profile
@@ -51,7 +51,11 @@ def _pin_source(value: object, info: ValidationInfo) -> PinSource:
         source = parse_pin_source(value if isinstance(value, str) else "")
     except PinSourceError:
         raise PydanticCustomError("pin_source", "") from None
-    return FromFile(resolve_path(source.path, info)) if isinstance(source, FromFile) else source
+    if isinstance(source, FromFile):
+        source = replace(source, path=resolve_path(source.path, info))
+    if info.data.get("group_readable") and isinstance(source, FromFile | FromCredential):
+        source = replace(source, group_readable=True)
+    return source
 
 
 def _key_location(value: object, info: ValidationInfo) -> Pkcs11Uri | CardUri | Path:
@@ -137,6 +141,8 @@ class TokenSection(Section):
     """The token's label, given when it was initialised."""
     serial: Text | None = None
     """The token's serial number. Label or serial is required; both are possible."""
+    group_readable: bool = False  # before pin, whose value it becomes a part of
+    """Whether a group of the process may read the file of `pin`, as in Kubernetes (mode 0440). Others never may."""
     pin: Annotated[PinSource | None, PlainValidator(_pin_source)] = None
     """Where the PIN comes from: prompt, env:NAME, file:PATH, credential:NAME, fd:N or pinpad. Never the PIN itself."""
     init_string: Text | None = None
@@ -155,6 +161,12 @@ class TokenSection(Section):
     def _is_named(self) -> Self:
         if self.label is None and self.serial is None:
             raise PydanticCustomError("unnamed", "")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_pin_in_a_file(self) -> Self:
+        if self.group_readable and not isinstance(self.pin, FromFile | FromCredential):
+            raise PydanticCustomError("group_readable", "")
         return self
 
     @property

@@ -1,5 +1,6 @@
 """PIN sources: where a PIN may come from, and that it shows itself nowhere."""
 
+import contextlib
 import copy
 import os
 import pickle
@@ -7,6 +8,8 @@ import pty
 import struct
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,11 +100,11 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
     assert "271828" not in str(caught.value)
 
 
-def add_reader(path: Path, user: int) -> None:
-    """Let one more user read a file of mode 0400, by an access control list as systemd writes it."""
-    entries = [(0x01, 4, 0xFFFFFFFF), (0x02, 4, user), (0x04, 0, 0xFFFFFFFF)]  # linux/posix_acl.h
+def add_reader(path: Path, number: int, tag: int = 0x02, permissions: int = 4) -> None:
+    """Let one more user, or group, read a file, by an access control list as systemd writes it."""
+    entries = [(0x01, 4, 0xFFFFFFFF), (tag, permissions, number), (0x04, 0, 0xFFFFFFFF)]  # linux/posix_acl.h
     entries += [(0x10, 4, 0xFFFFFFFF), (0x20, 0, 0xFFFFFFFF)]
-    packed = b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    packed = b"".join(struct.pack("<HHI", *entry) for entry in sorted(entries))
     os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
     assert path.stat().st_mode & 0o777 == 0o440
 
@@ -115,6 +118,107 @@ def test_a_file_of_root_with_a_list_of_this_user_alone_is_a_credential(tmp_path:
     add_reader(path, 12345)
     with pytest.raises(PinSourceError, match="may be read by others"):
         read(f"file:{path}")
+
+
+@contextlib.contextmanager
+def as_user(user: int, group: int, groups: list[int]) -> Iterator[None]:
+    """Be another user in the block, with a primary group and supplementary ones."""
+    before = os.getegid(), os.getgroups()
+    os.setgroups(groups)
+    os.setegid(group)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before[0])
+        os.setgroups(before[1])
+
+
+@pytest.fixture
+def mounted() -> Iterator[Path]:
+    """A secret as Kubernetes mounts it with fsGroup 2000: the path of a link to a link's file, of root, mode 0440."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away, and become another user")
+    with tempfile.TemporaryDirectory() as name:  # which other users may enter, unlike tmp_path
+        folder = Path(name)
+        folder.chmod(0o3777)
+        version = folder / "..2026_11_27"
+        version.mkdir(0o755)
+        (version / "pin").write_text("271828")
+        (version / "pin").chmod(0o440)
+        os.chown(version / "pin", 0, 2000)
+        (folder / "..data").symlink_to(version.name)
+        (folder / "pin").symlink_to("..data/pin")
+        yield folder / "pin"
+
+
+def read_as_group(path: Path) -> str:
+    pin = FromFile(path, group_readable=True).read("user PIN")
+    assert pin is not None
+    return pin.octets().decode()
+
+
+@pytest.mark.parametrize(("group", "groups"), [(10001, [2000]), (2000, []), (10001, [3000, 2000])])
+def test_a_group_of_this_process_may_read_the_file_if_that_is_allowed(
+    mounted: Path, group: int, groups: list[int]
+) -> None:
+    with as_user(10001, group, groups):
+        assert read_as_group(mounted) == "271828"
+        with pytest.raises(PinSourceError, match=r"may be read by others \(mode 0440\).*write group_readable = true"):
+            read(f"file:{mounted}")
+
+
+def test_a_credential_may_be_readable_by_a_group_too(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(mounted.parent))
+    with as_user(10001, 10001, [2000]):
+        pin = FromCredential("pin", group_readable=True).read("user PIN")
+        with pytest.raises(PinSourceError, match="group_readable"):
+            read("credential:pin")
+    assert pin is not None
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o441, 0o442, 0o460, 0o450, 0o470, 0o420, 0o666])
+def test_a_group_may_read_and_others_may_nothing(mounted: Path, mode: int) -> None:
+    mounted.chmod(mode)
+    os.chown(mounted, 10001, 2000)  # so that it can be opened with each mode
+    with as_user(10001, 10001, [2000]), pytest.raises(PinSourceError) as caught:
+        read_as_group(mounted)
+    assert f"(mode {mode:04o}, group 2000). Run: chmod 440 {mounted}; group_readable permits no more." in str(
+        caught.value
+    )
+    assert "271828" not in str(caught.value)
+
+
+def test_a_group_that_is_none_of_this_process_is_refused(mounted: Path) -> None:
+    os.chown(mounted, 10001, 2000)
+    with as_user(10001, 10001, [3000]), pytest.raises(PinSourceError) as caught:
+        read_as_group(mounted)
+    assert f"Run: chgrp 10001 {mounted} && chmod 440 {mounted}; group_readable" in str(caught.value)
+
+
+def test_a_file_of_another_user_is_refused_though_the_group_may_read_it(mounted: Path) -> None:
+    os.chown(mounted, 12345, 2000)
+    with as_user(10001, 10001, [2000]), pytest.raises(PinSourceError, match=r"another user \(uid 12345\)"):
+        read_as_group(mounted)
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_read"),
+    [((0x08, 4, 2000), True), ((0x08, 4, 4000), False), ((0x08, 6, 2000), False), ((0x02, 4, 12345), False)],
+)
+def test_an_access_control_list_permits_groups_of_this_process_alone(
+    mounted: Path, entry: tuple[int, int, int], is_read: bool
+) -> None:
+    tag, permissions, number = entry
+    add_reader(mounted, number, tag, permissions)
+    with as_user(10001, 10001, [2000]):
+        if is_read:
+            assert read_as_group(mounted) == "271828"
+            return
+        os.seteuid(0)  # so that it can be opened with each list
+        with pytest.raises(PinSourceError, match=r"Run: setfacl -b .* && chmod 440 .*; group_readable"):
+            read_as_group(mounted)
 
 
 def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:

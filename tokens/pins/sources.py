@@ -7,7 +7,7 @@ A source is written as one short text, in every setting of an application and in
 |-------------------|-------------------------------------------------------------------------------------|
 | `prompt`          | typed on the terminal, without echo                                                 |
 | `env:NAME`        | the value of an environment variable                                                |
-| `file:PATH`       | the first line of a file that only its owner may read                               |
+| `file:PATH`       | the first line of a file that only its owner may read, or a group (`FromFile`)      |
 | `credential:NAME` | the first line of a systemd credential: the file NAME in $CREDENTIALS_DIRECTORY     |
 | `fd:N`            | the first line read from an open file descriptor, once                              |
 | `pinpad`          | typed on the device (protected authentication path): this program never sees it     |
@@ -29,7 +29,7 @@ from typing import Protocol, cast, final
 from urllib.parse import unquote
 
 from tokens.errors import Facts, PinSourceError, Reason
-from tokens.pins.readers import may_others_use
+from tokens.pins.readers import has_access_list, may_others_use
 from tokens.printable import printable
 
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
@@ -162,9 +162,14 @@ class FromEnvironment:
 
 @dataclass(frozen=True)
 class FromFile:
-    """The first line of a file that only its owner may read."""
+    """The first line of a file that only its owner may read.
+
+    With `group_readable` the members of this process's groups may read it too, as they may a secret that Kubernetes
+    mounts (owner root, mode 0440). Others may not read it, and nobody but the owner may write it.
+    """
 
     path: Path
+    group_readable: bool = False
     attended = False
     repeatable = True
 
@@ -184,16 +189,31 @@ class FromFile:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise PinSourceError(f"{self.path}, which should hold the {purpose}, is not a regular file.")
-        if may_others_use(descriptor, status):
-            raise PinSourceError(
-                f"{self.path}, which holds the {purpose}, may be read by others "
-                f"(mode {stat.S_IMODE(status.st_mode):04o}).",
-                remedy=f"Run: chmod 600 {self.path}",
-            )
+        if may_others_use(descriptor, status, group_readable=self.group_readable):
+            raise self._refuse(descriptor, status, purpose)
         if status.st_uid not in (0, os.geteuid()):
             raise PinSourceError(
                 f"{self.path}, which holds the {purpose}, belongs to another user (uid {status.st_uid})."
             )
+
+    def _refuse(self, descriptor: int, status: os.stat_result, purpose: str) -> PinSourceError:
+        """Return the error for a file that others may use."""
+        mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+        if not self.group_readable:
+            return PinSourceError(
+                f"{self.path}, which holds the {purpose}, may be read by others ({mode}).",
+                remedy=f"Run: chmod 600 {self.path}; or, if a group of this process should read it: "
+                f"chmod 440 {self.path}, and use group_readable.",
+                facts=Facts(reason=Reason.PIN_FILE_SHARED, path=str(self.path)),
+            )
+        commands = [f"setfacl -b {self.path}"] if has_access_list(descriptor) else []
+        if status.st_gid not in (os.getegid(), *os.getgroups()):
+            commands.append(f"chgrp {os.getegid()} {self.path}")
+        return PinSourceError(
+            f"{self.path}, which holds the {purpose}, may be used by more than a group of this process that reads it "
+            f"({mode}, group {status.st_gid}).",
+            remedy=f"Run: {' && '.join([*commands, f'chmod 440 {self.path}'])}; group_readable permits no more.",
+        )
 
     def __str__(self) -> str:
         return f"file:{self.path}"
@@ -205,9 +225,13 @@ CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 @dataclass(frozen=True)
 class FromCredential:
-    """The first line of a systemd credential, which exists only while the unit runs."""
+    """The first line of a systemd credential, which exists only while the unit runs.
+
+    `group_readable` is as for `FromFile`: another supervisor than systemd may have made the folder.
+    """
 
     name: str
+    group_readable: bool = False
     attended = False
     repeatable = True
 
@@ -219,7 +243,7 @@ class FromCredential:
                 remedy=f"Add LoadCredentialEncrypted={self.name}:PATH to the unit, or start the unit rather than the "
                 "program.",
             )
-        return FromFile(Path(folder, self.name)).read(purpose)
+        return FromFile(Path(folder, self.name), self.group_readable).read(purpose)
 
     def __str__(self) -> str:
         return f"credential:{self.name}"

@@ -12,6 +12,7 @@ from hsm_dicom.config import (
 )
 from tests.hsm_dicom.config.conftest import problems
 from tokens.pins.credentials import DeviceFailure
+from tokens.pins.sources import FromCredential, FromFile
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,25 @@ def test_a_pin_in_a_uri_is_refused_with_the_reason(write) -> None:
     found = problems(write('[identities.n]\nkey = "pkcs11:object=k?pin-value=s3cret-pin"\n'))
     assert "with pin-source" in found["identities.n.key"].text
     assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize("source", ["file:/run/pin", "credential:pin"])
+@pytest.mark.parametrize(("line", "readable"), [("group_readable = true", True), ("group_readable = false", False)])
+def test_a_group_may_read_the_file_with_the_pin_if_the_configuration_says_so(
+    write, source: str, line: str, readable: bool
+) -> None:
+    # The order of the keys does not matter.
+    for lines in (f'pin = "{source}"\n{line}', f'{line}\npin = "{source}"'):
+        configuration = load_configuration(write(f'[tokens.a]\nmodule = "/x.so"\nlabel = "a"\n{lines}\n'))
+        pin = find_token_access(configuration, "a").pin
+        assert isinstance(pin, FromFile | FromCredential)
+        assert pin.group_readable is readable
+
+
+@pytest.mark.parametrize("line", ["", 'pin = "env:NODE_PIN"', 'pin = "prompt"'])
+def test_without_a_file_nothing_can_be_readable_by_a_group(write, line: str) -> None:
+    [problem] = read_configuration(
+        write(f'[tokens.a]\nmodule = "/x.so"\nlabel = "a"\ngroup_readable = true\n{line}\n')
+    ).problems
+    assert problem.text == "group_readable is for a PIN in a file."
+    assert 'pin = "file:PATH"' in problem.remedy
