@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -48,9 +49,18 @@ class Server:
             start_new_session=True,
         )
         deadline = time.monotonic() + 10
-        while not self.socket.exists():
+        while not self._accepts():
             assert time.monotonic() < deadline, "p11-kit server did not start"
             time.sleep(0.02)
+
+    def _accepts(self) -> bool:
+        """Return whether connections are accepted, which is later than that there is a socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(self.socket))
+            except OSError:
+                return False
+        return True
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server and to the children that it made for connections, such as SIGSTOP: it hangs."""

@@ -86,10 +86,11 @@ class Client:
         assert self.process.stdin is not None
         assert self.process.stderr is not None
         self.process.stdin.close()
-        complaint = self.process.stderr.read()
-        assert self.process.wait(timeout=60) == 0, complaint
-        self.process.stderr.close()
+        with self.process.stderr as stderr:
+            complaint = stderr.read()
+        status = self.process.wait(timeout=60)
         self.listener.join()
+        assert status == 0, complaint
         said = [self.line()]
         while not self.said.empty():
             said.append(self.line())
