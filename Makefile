@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-platform test-install lock dist deb test-deb release clean
+.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-platform test-install lock dist deb test-deb test-container release clean
 bin := .venv/bin
 # Three workers for two processors: many tests wait for another process, or for a device that hangs.
 # A worker that has finished its share takes over half of what another has left.
@@ -86,6 +86,10 @@ deb: .venv/.ready-test .venv/.ready-deb
 # The package installed, upgraded, downgraded, removed and purged, under systemd and by piuparts.
 test-deb: deb
 	tools/test-deb $(P)
+
+# The container image, built and run by Podman in a root of its own; the manifests of Kubernetes. Needs the network.
+test-container: .venv/.ready-test .venv/.ready-container
+	$(bin)/pytest tools/platforms/container
 
 .venv/.ready-%: tools/set-up pyproject.toml packaging/locks/dev.txt tools/debian-%.txt
 	tools/set-up $*
