@@ -120,12 +120,17 @@ def test_the_unit_signs_the_outbox_again_and_again(node: Path) -> None:
     assert '"signature-made"' in (node.parent / "state" / "events.jsonl").read_text()
 
 
-def test_the_unit_listens(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments, environment = started("hsm-dicom-listen@.service", node)
-    assert arguments == ["listen", "main"]
+def use_folders(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    """Name the folders that systemd would, and no other state folder."""
     for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
         monkeypatch.setenv(name, environment[name])
     monkeypatch.delenv("HSM_DICOM_STATE")
+
+
+def test_the_unit_listens(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, environment = started("hsm-dicom-listen@.service", node)
+    assert arguments == ["listen", "main"]
+    use_folders(monkeypatch, environment)
     with listening(node, *arguments[1:]) as running:
         assert running.says("listens on")
 
@@ -133,9 +138,7 @@ def test_the_unit_listens(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_unit_of_the_gateway_runs_with_its_socket(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments, environment = started("hsm-dicom-gateway.service", node)
     assert arguments == ["gateway", "run"]
-    for variable in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
-        monkeypatch.setenv(variable, environment[variable])
-    monkeypatch.delenv("HSM_DICOM_STATE")
+    use_folders(monkeypatch, environment)
     address = ("127.0.0.1", free_port())
     activation = activated((f"{address[0]}:{address[1]}", "to-pacs"))
     with (

@@ -86,7 +86,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receive bytes into memory. On a socket that does not block, as many records as are there and have room."""
         space = memoryview(buffer)[: nbytes or None]
-        rest = self._rest
+        rest, self.is_drained = self._rest, False
         if rest:
             count = min(len(rest), len(space))
             space[:count] = rest[:count]
@@ -111,7 +111,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
                 raise
 
     def _receive_records(self, space: memoryview, *, until_full: bool) -> int:
-        received, size, self.is_drained = 0, len(space), False
+        received, size = 0, len(space)
         try:
             with self._turn:
                 while received < size:

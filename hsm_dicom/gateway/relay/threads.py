@@ -1,7 +1,7 @@
 """Threads for associations. One whose association has ended waits a little for the next one.
 
-To start a thread takes two changes to it and back, as `threading` waits until it runs: more than an association that
-only asks whether somebody is there otherwise needs of it.
+`threading` waits until a new thread runs, so that starting one switches threads twice. For a short association, such as
+one with a single C-ECHO, that is a large part of the time.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _IDLE_SECONDS = 10.0
 
 
 class AssociationThreads:
-    """As many daemon threads as there are associations, and those that had one not long ago."""
+    """Daemon threads: one for each association, and those whose association ended less than `_IDLE_SECONDS` ago."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
-        """One for each thread that waits for a job that nobody has put for it yet."""
+        """Counts the threads that wait for a job, less the jobs that are on their way to one."""
 
     def start(self, job: Job) -> None:
         """Carry out a job, which must not raise, in a thread of its own. Raises `RuntimeError` if there is none."""
@@ -42,5 +42,5 @@ class AssociationThreads:
         try:
             return self._jobs.get(timeout=_IDLE_SECONDS)
         except queue.Empty:
-            # Whoever has counted on this thread meanwhile puts a job for it.
+            # If `start` has just chosen this thread, its job follows.
             return None if self._idle.acquire(blocking=False) else self._jobs.get()

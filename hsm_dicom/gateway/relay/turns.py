@@ -1,8 +1,8 @@
 """Threads of associations move octets one after the other, since only one of them can hold the interpreter's lock.
 
-Each call of the system or of OpenSSL gives that lock up and takes it again. Where several threads do this at once, they
-wake each other for each call, which costs a third more processor time than the octets do. Nobody waits for a peer in
-its turn.
+Each call of the system or of OpenSSL releases that lock and takes it again. Several threads that do this at once wake
+each other for each call, and a relay then needs up to a third more processor time. During its turn, no thread waits for
+a peer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from types import TracebackType
 
 MOVES = 32
-"""How often one association may move octets in one turn; some milliseconds if it moves all that it can."""
+"""Maximum number of times that an association moves octets in one turn: a few milliseconds."""
 
 _PAUSE_SECONDS = 0.00005
 
@@ -20,8 +20,9 @@ _PAUSE_SECONDS = 0.00005
 class Turns:
     """A lock for short turns. A thread that could go on at once calls `let_others` between two turns.
 
-    A thread that is woken for its turn comes too late if the last one takes another turn at once. To hand each turn
-    over would be fair, and every turn would wait for a thread to wake.
+    Without that pause, the same thread would take turn after turn: a waiting thread needs longer to wake than the
+    running one to come back. Handing over every turn would be fair too, but each turn would begin with a thread's
+    waking.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class Turns:
         self._waiting: set[int] = set()
 
     def let_others(self) -> None:
-        """Pause until those that wait have woken."""
+        """Pause briefly if others wait, so that one of them takes the next turn."""
         if self._waiting:
             time.sleep(_PAUSE_SECONDS)
 
