@@ -22,6 +22,7 @@ from hsm_dicom.config.base import list_fields
 from hsm_dicom.config.gateway_sections import AlarmSection, GatewaySection, PlainSection, RouteSection, StatusSection
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import LegacySection, ListenerSection, PeerSection, TrustSection
+from hsm_dicom.config.policy_sections import ConditionsSection, DemandsSection, PolicySection, RuleSection
 from hsm_dicom.config.sections import DeadlinesSection, EventsSection, IdentitySection, StateSection, TokenSection
 from tokens.card_uri import CardUri
 from tokens.pins.sources import PinSource
@@ -33,6 +34,9 @@ TABLES: dict[str, type] = {
     "[tokens.NAME.deadlines]": DeadlinesSection,
     "[identities.NAME]": IdentitySection,
     "[trust]": TrustSection,
+    "[policies.NAME]": PolicySection,
+    "[[policies.NAME.rules]]": RuleSection,
+    "when of a rule": ConditionsSection,
     "[peers.NAME]": PeerSection,
     "[listeners.NAME]": ListenerSection,
     "legacy": LegacySection,
@@ -50,6 +54,8 @@ TABLES: dict[str, type] = {
     "[events]": EventsSection,
 }
 """The tables in the order of the page."""
+_FEW = 3
+"""Values of a set that are shown as its default; of more, the text about the key says what they are."""
 _NUMBERS = {"reference", "padding", "certificate", "algorithm", "serial_file"}
 """Integers of card profiles that are written as hexadecimal text."""
 
@@ -62,7 +68,7 @@ def write_tables() -> str:
 def _write(title: str, kind: type) -> str:
     about = inspect.getdoc(kind) or ""
     first, _, rest = about.partition(": ")
-    summary = rest[:1].upper() + rest[1:] if first.startswith(("`[", "`legacy")) else about
+    summary = rest[:1].upper() + rest[1:] if first.startswith(("`[", "`legacy", "`when")) else about
     heading = f"## `{title}`" if title.startswith("[") else f"## {title}"
     return f"{heading}\n\n{summary}\n\n{write_table(['key', 'type', 'default', 'meaning'], _rows(kind))}"
 
@@ -78,7 +84,10 @@ def _rows(table: type) -> Iterator[list[str]]:
 
 def _fields(kind: type) -> Iterator[tuple[str, Any, Any]]:
     if issubclass(kind, BaseModel):
+        shared = DemandsSection.model_fields.keys() if kind is RuleSection else ()
         for name, field in list_fields(kind):
+            if name in shared:  # explained once, in the table of policies
+                continue
             default = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
             annotation = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
             yield name, annotation, default
@@ -95,7 +104,8 @@ def _default(value: Any, kind: str) -> str:
     if value is None or value in ((), frozenset(), {}) or isinstance(value, BaseModel):
         return ""
     if isinstance(value, frozenset):
-        return "all"
+        few = len(value) <= _FEW and all(isinstance(one, str) for one in value)
+        return f"`{_toml(tuple(sorted(value)))}`" if few else "all" if kind.startswith("list of `") else ""
     if kind == "hexadecimal":
         return f'`"{value:02x}"`'
     return f"`{_toml(value)}`"

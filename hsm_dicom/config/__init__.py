@@ -19,6 +19,7 @@
 |----------------|---------------------------------------------------------------------|
 | `sections`     | the tables of the file as frozen models, each field with its meaning |
 | `network_sections`, `iscl_section` | those of the network                            |
+| `policy_sections` | policies: what is asked of the signatures of objects                |
 | `gateway_sections`, `addresses` | those of the gateway, and addresses to listen on |
 | `loading`      | finding the file; from its text to models                           |
 | `opening`      | the configuration in use, with its event file                       |

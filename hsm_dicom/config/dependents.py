@@ -15,7 +15,7 @@ from hsm_dicom.config.network_sections import ListenerSection, PeerSection
 from hsm_dicom.config.sections import Configuration, IdentitySection
 from tokens.card_uri import CardUri
 
-NAMED = ("tokens", "identities", "cards", "peers", "listeners", "plain", "routes", "alarms")
+NAMED = ("tokens", "identities", "cards", "peers", "listeners", "plain", "routes", "alarms", "policies")
 """The tables that contain named tables."""
 
 _NAMING = ("identities", "peers", "listeners", "routes")

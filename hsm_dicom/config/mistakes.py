@@ -76,6 +76,26 @@ _WORDS: Mapping[str, Words] = {
     "weakness": ("allow lists an unknown weakness.", f"Write any of: {', '.join(ALLOWABLE)}."),
     "string_type": ("The value must be a text in quotation marks.", 'Write it like name = "text".'),
     "string_too_short": ("The text is empty.", "Write a text, or remove the key."),
+    "sizes": (
+        "advised_rsa_bits is below minimum_rsa_bits.",
+        "Raise it, or leave it out.",
+    ),
+    "certificate_pin": (
+        "The pin is not a SHA-256 value.",
+        "Write 64 hexadecimal digits: of a certificate, openssl x509 -noout -fingerprint -sha256 -in FILE prints them.",
+    ),
+    "rfc4514": (
+        "The value is not a name as RFC 4514 writes it.",
+        'Write it like "CN=Hospital CA,O=Hospital"; openssl x509 -noout -subject -nameopt RFC2253 -in FILE prints it.',
+    ),
+    "sop_class": (
+        "The value is not a SOP Class.",
+        "Write a UID, or a keyword of PS3.6 such as CTImageStorage.",
+    ),
+    "otherwise": (
+        "otherwise is for objects that no rule matches, and the policy has no rules.",
+        "Write [[policies.NAME.rules]], or remove otherwise.",
+    ),
     "null_character": ("The path has a null character (\\u0000), which is not possible.", "Remove it."),
     "string_pattern_mismatch": ("The text has a null character (\\u0000).", "Remove it."),
     "path_type": ("The value must be a path in quotation marks.", 'Write it like name = "/path".'),
@@ -123,7 +143,11 @@ def drop_consequences(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
     """Return the errors without those for a missing key that is only misspelt, and for a list of wrong entries only."""
     listed = list(errors)
     lists = {error["loc"][:-1] for error in listed}
-    meant = {(*error["loc"][:-1], _find_nearest_key(error["loc"])) for error in listed if error["type"] in _UNKNOWN}
+    meant = {
+        (*error["loc"][:-1], _find_nearest_key(error["loc"], Configuration))
+        for error in listed
+        if error["type"] in _UNKNOWN
+    }
     return [
         error
         for error in listed
@@ -132,11 +156,11 @@ def drop_consequences(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
-def describe_mistake(error: ErrorDetails) -> Words:
-    """Return the sentence and the remedy for one of pydantic's errors."""
+def describe_mistake(error: ErrorDetails, model: type[BaseModel] = Configuration) -> Words:
+    """Return the sentence and the remedy for one of pydantic's errors about a file that `model` reads."""
     kind, place, context = error["type"], error["loc"], error.get("ctx", {})
     if kind in _UNKNOWN:
-        return _unknown(place, error["input"])
+        return _unknown(place, error["input"], model)
     if error["input"] is NOT_HEXADECIMAL:
         return "The value is not in hexadecimal.", 'Write it in quotation marks, like "9c".'
     if kind == "missing":
@@ -150,6 +174,11 @@ def describe_mistake(error: ErrorDetails) -> Words:
     if kind == "without_tokens":
         name = context["key"]
         return f"{name} is for a key on several tokens.", f"Name the tokens with tokens =, or remove {name}."
+    if kind in ("choice", "oid"):
+        form = "" if kind == "choice" else ", or a dotted identifier"
+        return "The value is not allowed.", f"Write one of: {context['known']}{form}."
+    if kind == "string_too_long":
+        return "The text is too long.", f"Write at most {context['max_length']} characters."
     if kind in ("literal_error", "enum"):
         return "The value is not allowed.", f"Write one of: {context['expected']}."
     if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
@@ -162,18 +191,18 @@ def describe_mistake(error: ErrorDetails) -> Words:
     return _WORDS.get(kind, ("The value has the wrong form.", "See the documentation of this key."))
 
 
-def _unknown(place: tuple[int | str, ...], value: object) -> Words:
+def _unknown(place: tuple[int | str, ...], value: object, model: type[BaseModel]) -> Words:
     name = str(place[-1])
-    near = _find_nearest_key(place)
+    near = _find_nearest_key(place, model)
     if _may_contain_pin(name, near, value):
         return _NO_PIN
     guess = f"Did you mean '{near}'? " if near else ""
-    return f"The key '{name}' is unknown here.", f"{guess}Known keys: {', '.join(_list_known_keys(place[:-1]))}."
+    return f"The key '{name}' is unknown here.", f"{guess}Known keys: {', '.join(_list_known_keys(place[:-1], model))}."
 
 
-def _find_nearest_key(place: tuple[int | str, ...]) -> str | None:
+def _find_nearest_key(place: tuple[int | str, ...], model: type[BaseModel]) -> str | None:
     """Return the known key that is nearest to an unknown one."""
-    return next(iter(difflib.get_close_matches(str(place[-1]), _list_known_keys(place[:-1]), n=1)), None)
+    return next(iter(difflib.get_close_matches(str(place[-1]), _list_known_keys(place[:-1], model), n=1)), None)
 
 
 def _may_contain_pin(name: str, near: str | None, value: object) -> bool:
@@ -194,9 +223,9 @@ def _is_pin_source(value: object) -> bool:
     return True
 
 
-def _list_known_keys(place: tuple[int | str, ...]) -> list[str]:
+def _list_known_keys(place: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
     """Return the keys of the table at a place, from the models."""
-    model: Any = Configuration
+    model: Any = root
     for part in place:
         if is_dataclass(model):
             model = get_type_hints(model)[str(part)]

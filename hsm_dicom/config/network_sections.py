@@ -21,12 +21,14 @@ AuthenticationName = Literal["mutual", "one-way"]
 
 
 class TrustSection(Section):
-    """`[trust]`: whose certificates are trusted on the network."""
+    """`[trust]`: whose certificates are trusted, of peers and of those who sign objects."""
 
     anchors: tuple[FilePath, ...] = ()
     """CA certificates, PEM or DER, or folders of them. Nothing else is trusted."""
+    timestamp_anchors: tuple[FilePath, ...] = ()
+    """CA certificates of time stamping authorities, whose time stamps on signatures are trusted."""
     intermediates: tuple[FilePath, ...] = ()
-    """Intermediate certificates, for peers that do not send them."""
+    """Intermediate certificates, for peers that do not send them, and for signers, whose signatures hold none."""
     crls: tuple[FilePath, ...] = ()
     """Certificate revocation lists. Read again at each reload (SIGHUP)."""
     ocsp_responses: tuple[FilePath, ...] = ()

@@ -20,6 +20,7 @@ from hsm_dicom.config.base import FilePath, Section, Text, resolve_path
 from hsm_dicom.config.gateway_sections import AlarmSection, GatewaySection, PlainSection, RouteSection, StatusSection
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection, TrustSection
+from hsm_dicom.config.policy_sections import PolicySection
 from tokens.card_uri import CardUri
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import PinSourceError, UriError
@@ -262,6 +263,7 @@ class Configuration(Section):
     )
     """`[cards.NAME]`: kinds of smart cards that are not built in; see `tokens.smartcard.profile_table`."""
     trust: TrustSection = TrustSection()
+    policies: dict[str, PolicySection] = Field(default_factory=dict)
     iscl: ISCLSection | None = None
     peers: dict[str, PeerSection] = Field(default_factory=dict)
     listeners: dict[str, ListenerSection] = Field(default_factory=dict)

@@ -12,6 +12,7 @@
 | `clashes`     | tables that are sound alone and cannot work together                         |
 | `routes`, `route_clashes` | the gateway: plain devices and routes, and routes that cannot work together |
 | `problems`    | collection of problems, each with file, line, key and remedy                 |
+| `policies`    | policies, and opening one with the trust of the configuration                 |
 | `opening`     | from the plan to open devices, trust and transports, with an owner           |
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
 | `acceptance`  | what a tested device can be used for in DICOM                                |
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from hsm_dicom.node.compiler import compile_plan, read_plan
     from hsm_dicom.node.opening import OpenedListener, OpenedPeer, Resources, open_listener, open_peer
     from hsm_dicom.node.plan import GatewayPlan, ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan, TrustPlan
+    from hsm_dicom.node.policies import open_policy
     from hsm_dicom.node.service import Service
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "compile_plan",
     "open_listener",
     "open_peer",
+    "open_policy",
     "read_plan",
 ]
 
@@ -63,6 +66,7 @@ _MODULES = {
     "compiler": ("compile_plan", "read_plan"),
     "opening": ("OpenedListener", "OpenedPeer", "Resources", "open_listener", "open_peer"),
     "plan": ("GatewayPlan", "ListenerPlan", "NodePlan", "PeerPlan", "RoutePlan", "SecretKeysPlan", "TrustPlan"),
+    "policies": ("open_policy",),
     "service": ("Service",),
 }
 

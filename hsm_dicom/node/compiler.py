@@ -18,6 +18,7 @@ from hsm_dicom.node.clashes import find_peers_alike, find_shared_ports, list_ent
 from hsm_dicom.node.listeners import ListenerCompiler
 from hsm_dicom.node.peers import PeerCompiler
 from hsm_dicom.node.plan import NodePlan, TrustPlan
+from hsm_dicom.node.policies import compile_policies
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.node.route_clashes import find_route_problems
 from hsm_dicom.node.routes import RouteCompiler, compile_gateway
@@ -62,8 +63,10 @@ def compile_plan(reading: Reading) -> NodePlan:
             intermediates=trust.intermediates,
             crls=trust.crls,
             ocsp_responses=trust.ocsp_responses,
+            timestamp_anchors=trust.timestamp_anchors,
             revocation=RevocationPolicy(trust.revocation),
         ),
+        policies=problems.keep_resolved("policies", compile_policies(reading)),
         peers=problems.keep_resolved("peers", peers),
         listeners=problems.keep_resolved("listeners", listeners),
         plain=problems.keep_resolved("plain", devices),

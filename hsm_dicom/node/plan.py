@@ -27,6 +27,7 @@ from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import Role
 from hsm_dicom.network.settings import ListenerSettings, Peer, describe_transport
 from hsm_dicom.trust import CertificateValidator, Policy, RevocationPolicy, TrustStore
+from hsm_dicom.validation import VerificationPolicy
 from tokens.pins.sources import PinSource
 
 T = TypeVar("T")
@@ -40,14 +41,25 @@ class TrustPlan:
     intermediates: tuple[Path, ...] = ()
     crls: tuple[Path, ...] = ()
     ocsp_responses: tuple[Path, ...] = ()
+    timestamp_anchors: tuple[Path, ...] = ()
     revocation: RevocationPolicy = RevocationPolicy.WHEN_GIVEN
 
     def open(self) -> CertificateValidator:
-        """Read the files, and return the certificate validator. Raises `TrustFileError`."""
-        store = TrustStore.from_files(
-            self.anchors, intermediates=self.intermediates, crls=self.crls, ocsp_responses=self.ocsp_responses
+        """Read the files, and return the validator of peers' certificates. Raises `TrustFileError`."""
+        return CertificateValidator(self.open_store(), Policy(revocation=self.revocation))
+
+    def open_store(self) -> TrustStore:
+        """Read the files, and return the trust store for peers and for signers of objects. Raises `TrustFileError`."""
+        return self._open(self.anchors)
+
+    def open_timestamp_store(self) -> TrustStore:
+        """Likewise for time stamping authorities."""
+        return self._open(self.timestamp_anchors)
+
+    def _open(self, anchors: tuple[Path, ...]) -> TrustStore:
+        return TrustStore.from_files(
+            anchors, intermediates=self.intermediates, crls=self.crls, ocsp_responses=self.ocsp_responses
         )
-        return CertificateValidator(store, Policy(revocation=self.revocation))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +155,7 @@ class NodePlan:
     tokens: Mapping[str, TokenAccess] = field(default_factory=lambda: MappingProxyType({}))
     identities: Mapping[str, IdentityAccess] = field(default_factory=lambda: MappingProxyType({}))
     trust: TrustPlan = TrustPlan()
+    policies: Mapping[str, VerificationPolicy] = field(default_factory=lambda: MappingProxyType({}))
     peers: Mapping[str, PeerPlan] = field(default_factory=lambda: MappingProxyType({}))
     listeners: Mapping[str, ListenerPlan] = field(default_factory=lambda: MappingProxyType({}))
     plain: Mapping[str, PlainDevice] = field(default_factory=lambda: MappingProxyType({}))
@@ -184,6 +197,21 @@ class NodePlan:
                 remedy=f"Give the name of one of these, or add the table [listeners.{name or 'NAME'}] to the file.",
             )
         return self.listeners[name]
+
+    def policy(self, name: str) -> VerificationPolicy:
+        """Return the policy `[policies.NAME]`.
+
+        Raises `ConfigurationError` if this policy, or the form of the file, has an error; `NotConfiguredError` if the
+        file has no such policy.
+        """
+        raise_errors(self.form_problems)
+        if name not in self.policies:
+            self._raise_unresolved("policies", name)
+            raise NotConfiguredError(
+                f"The configuration has no policy '{name}'; its policies: {join_names(self._names('policies'))}.",
+                remedy=f"Give the name of one of these, or add the table [policies.{name}] to the file.",
+            )
+        return self.policies[name]
 
     def require_gateway(self) -> GatewayPlan:
         """Return the gateway with all its routes.

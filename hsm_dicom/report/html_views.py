@@ -12,7 +12,7 @@ from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.signatures.integrity import VerifiedSignature
 from hsm_dicom.trust import RevocationPolicy, TrustStore
 from hsm_dicom.trust.certificates import fingerprint, name_text
-from hsm_dicom.validation.policy import Requirement, VerificationPolicy
+from hsm_dicom.validation.policies.policy import DemandsSection, Requirement
 from hsm_dicom.validation.result import format_time
 from hsm_dicom.validation.validator import Indication, Outcome, SignatureVerdict, ValidationTimeKind, Validator, Verdict
 
@@ -162,19 +162,19 @@ def run_view(verdicts: Sequence[Verdict], validator: Validator) -> RunView:
     )
 
 
-def policy_words(policy: VerificationPolicy) -> list[str]:
+def policy_words(policy: DemandsSection) -> list[str]:
     """Return a policy in sentences."""
     asked = [f"A signature that meets: {one}." for one in sorted(policy.require - {Requirement.TIMESTAMP})]
     asked += ["A time stamp."] if Requirement.TIMESTAMP in policy.require else []
     asked += [f"Covered: {part}." for part in sorted(policy.cover)]
     weak = sorted(policy.weak_mac_algorithms - policy.mac_algorithms)
-    advised = policy.trust.algorithms.advised_rsa_bits
+    advised = max(policy.advised_rsa_bits, policy.minimum_rsa_bits)
     return [
         *(asked or ["Nothing is demanded of a file but that its signatures hold."]),
         f"MAC algorithms: {', '.join(sorted(policy.mac_algorithms)) or 'none'}"
         + (f"; with a warning: {', '.join(weak)}." if weak else "."),
         f"RSA keys from {policy.minimum_rsa_bits} bits, with a warning below {advised}.",
-        _REVOCATION_WORDS[policy.revocation],
+        _REVOCATION_WORDS[RevocationPolicy(policy.revocation)],
     ]
 
 
@@ -222,7 +222,7 @@ def _sentence(verdict: Verdict) -> str:
     """Return the text about a file in addition to its only signature."""
     if len(verdict.signatures) != 1 or verdict.outcome is Outcome.NO_SIGNATURE:
         return verdict.text
-    return f"The policy is not met: {' '.join(verdict.unmet)}" if verdict.unmet else ""
+    return f"The policy is not met: {' '.join(map(str, verdict.unmet))}" if verdict.unmet else ""
 
 
 def signature_view(verdict: SignatureVerdict) -> SignatureView:

@@ -16,6 +16,7 @@ from hsm_dicom.dataset.tags import describe_tag, format_path
 from hsm_dicom.signatures.coverage.shares import Coverage
 from hsm_dicom.timestamps.validation import TimestampVerdict
 from hsm_dicom.trust import PathCertificate, TrustVerdict
+from hsm_dicom.validation.policies.unmet import find_all_unmet
 from hsm_dicom.validation.validator import SignatureVerdict, Verdict
 
 SCHEMA = "hsm-dicom/verify/2"
@@ -38,7 +39,12 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "validated_at": _utc(verdict.validated_at),
         "resume_key": verdict.resume_key or None,
         "problem": verdict.problem or None,
-        "unmet_requirements": list(verdict.unmet),
+        "unmet_requirements": [one.text for one in verdict.unmet],
+        "policy": verdict.policy or None,
+        "rule": verdict.rule or None,
+        "unmet": [
+            {"code": one.code, "text": one.text, "remedy": one.remedy or None} for one in find_all_unmet(verdict)
+        ],
         "sop_class_uid": identity.sop_class_uid or None,
         "sop_instance_uid": identity.sop_instance_uid or None,
         "series_instance_uid": identity.series_instance_uid or None,

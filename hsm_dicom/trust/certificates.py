@@ -161,6 +161,15 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return certificate.version is x509.Version.v1 and is_self_issued(certificate)
 
 
+def extended_key_usages(certificate: x509.Certificate) -> frozenset[str] | None:
+    """Return the extended key usages as dotted identifiers, or None if the certificate is not limited to any."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound:
+        return None
+    return frozenset(usage.dotted_string for usage in extension.value)
+
+
 def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
     """Return the key usage extension, or None."""
     try:

@@ -108,7 +108,7 @@ class RevocationStatus:
 
     `revoked_at` is the instant from which the certificate is bad: the revocation date or, where the CA states
     an earlier one, the invalidity date (RFC 5280 5.3.2). `reason` is a name of RFC 5280 5.3.1, for example
-    `keyCompromise`. `source` names the CRL or OCSP response.
+    `keyCompromise`. `source` names the CRL or OCSP response, and `issued_at` is when it was issued.
     """
 
     state: Revocation
@@ -116,6 +116,7 @@ class RevocationStatus:
     source: str | None = None
     revoked_at: datetime | None = None
     reason: str | None = None
+    issued_at: datetime | None = None
 
 
 @dataclass(frozen=True)

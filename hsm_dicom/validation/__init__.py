@@ -7,19 +7,22 @@
 | `verification` | `verify` and `verify_files`: from files and trust anchors to verdicts            |
 | `validator`    | `Validator`: from the results of the integrity check to a verdict                |
 | `result`       | `Verdict` and its parts, as records                                              |
-| `policy`       | `VerificationPolicy`: the requirements, as a TOML file                           |
+| `policies`     | `VerificationPolicy` and `PolicyValidator`: what is asked of signatures          |
+| `remedies`     | what to do about each code                                                       |
 | `coverage`     | what a signature does not cover                                                  |
 | `signing_time` | the validation time, from a time stamp or the signer                             |
 | `trust`        | what the signer's certificate means for the signature                            |
 """
 
-from hsm_dicom.validation.policy import Part, PolicyError, Requirement, VerificationPolicy, load_policy
+from hsm_dicom.validation.policies.policy import Part, PolicyError, Requirement, VerificationPolicy, load_policy
+from hsm_dicom.validation.policies.validator import PolicyValidator, PolicyVerdict
 from hsm_dicom.validation.result import (
     Cause,
     Ground,
     Indication,
     Outcome,
     SignatureVerdict,
+    UnmetDemand,
     ValidationTime,
     ValidationTimeKind,
     Verdict,
@@ -35,8 +38,11 @@ __all__ = [
     "Outcome",
     "Part",
     "PolicyError",
+    "PolicyValidator",
+    "PolicyVerdict",
     "Requirement",
     "SignatureVerdict",
+    "UnmetDemand",
     "ValidationTime",
     "ValidationTimeKind",
     "Validator",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hsm_dicom.config.policy_sections import Part
 from hsm_dicom.dataset.tags import SPECIFIC_CHARACTER_SET, format_path, format_tag, is_private, tag_name
 from hsm_dicom.signatures.coverage.parts import CONTENT, GEOMETRY, GRAVEST, SEEN, is_of_picture, is_relied_on
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.signatures.integrity import VerifiedSignature
 from hsm_dicom.signatures.profiles.rules import SOP_INSTANCE_UID
-from hsm_dicom.validation.policy import Part
 from hsm_dicom.validation.result import Cause, Ground
 
 NAMED = 3

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from hsm_dicom.dataset.values import ObjectIdentity
 from hsm_dicom.signatures.anomalies.record import Weight, has_weight
-from hsm_dicom.signatures.integrity import VerifiedSignature
+from hsm_dicom.signatures.integrity import Finding, VerifiedSignature
 from hsm_dicom.timestamps.validation import TimestampVerdict
 from hsm_dicom.trust import Reason, TrustVerdict
 
@@ -77,6 +77,18 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True)
+class UnmetDemand:
+    """One demand that an object does not meet: a code, a sentence, and what to do as a sentence."""
+
+    code: str
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Ground:
     """One ground: a code, a clause that completes "invalid, because …" or "valid, but …", and more in sentences."""
 
@@ -108,8 +120,10 @@ class ValidationTime:
 class SignatureVerdict:
     """The verdict on one signature.
 
-    `signer` is the subject of the certificate (RFC 4514) in the signature, empty without a certificate. It is proven
-    only if `trusted`. `trust`, `validation_time` and `timestamp` are None if they were not needed for the indication.
+    `grounds` are those of the highest rank; `lesser_grounds` are those of lower ranks that would keep it from being
+    valid, too. `signer` is the subject of the certificate (RFC 4514) in the signature, empty without a certificate. It
+    is proven only if `trusted`. `trust`, `validation_time` and `timestamp` are None if they were not needed for the
+    indication.
     """
 
     indication: Indication
@@ -119,6 +133,7 @@ class SignatureVerdict:
     validation_time: ValidationTime | None = None
     trust: TrustVerdict | None = None
     timestamp: TimestampVerdict | None = None
+    lesser_grounds: tuple[Ground, ...] = ()
 
     @property
     def text(self) -> str:
@@ -162,6 +177,9 @@ class Outcome(StrEnum):
     """All its signatures hold, but what it shows may not be what was signed, or the part that it stands for is open."""
     POLICY_NOT_MET = "policy-not-met"
     """All its signatures are valid, but they do not meet the policy."""
+    EXEMPT = "exempt"
+    """The policy accepts it although no signature of it counts: it asks nothing of such objects, or accepts unsigned
+    ones."""
 
     @property
     def exit_status(self) -> int:
@@ -176,6 +194,7 @@ _EXIT_STATUS = {
     Outcome.SIGNATURE_FAILED: 101,
     Outcome.QUESTIONABLE: 102,
     Outcome.POLICY_NOT_MET: 102,
+    Outcome.EXEMPT: 0,
 }
 
 
@@ -186,6 +205,7 @@ WORST_FIRST = (
     Outcome.QUESTIONABLE,
     Outcome.POLICY_NOT_MET,
     Outcome.GOOD,
+    Outcome.EXEMPT,
 )
 
 
@@ -193,7 +213,9 @@ WORST_FIRST = (
 class Verdict:
     """The verdict on one object.
 
-    `unmet` are the requirements of the policy that no signature meets, as sentences. `problem` says why the file could
+    `unmet` are the demands of the policy that are not met. `policy` is the name of the policy in the configuration, and
+    `rule` that of its rule which applies; both are empty without one. `is_exempt` is True if the policy accepts the
+    object without a valid signature, unless one is broken. `problem` says why the file could
     not be read; the other fields are then empty. `validated_at` is when the verdict was made, in UTC. `resume_key` is
     a hash of the state of the file (not of its content), of the trust anchors and of the policy.
     """
@@ -203,9 +225,12 @@ class Verdict:
     identity: ObjectIdentity = field(default_factory=ObjectIdentity)
     transfer_syntax: str = ""
     signatures: tuple[SignatureVerdict, ...] = ()
-    unmet: tuple[str, ...] = ()
+    unmet: tuple[UnmetDemand, ...] = ()
     problem: str = ""
     resume_key: str = ""
+    policy: str = ""
+    rule: str = ""
+    is_exempt: bool = False
 
     @property
     def outcome(self) -> Outcome:
@@ -215,6 +240,8 @@ class Verdict:
         ]
         if self.problem:
             return Outcome.UNREADABLE
+        if self.is_exempt:
+            return Outcome.SIGNATURE_FAILED if self.has_broken_signature else Outcome.EXEMPT
         if not indications:
             return Outcome.NO_SIGNATURE
         if not all(one.good or one is Indication.QUESTIONABLE for one in indications):
@@ -222,6 +249,15 @@ class Verdict:
         if Indication.QUESTIONABLE in indications:
             return Outcome.QUESTIONABLE
         return Outcome.POLICY_NOT_MET if self.unmet else Outcome.GOOD
+
+    @property
+    def has_broken_signature(self) -> bool:
+        """Whether one of its signatures does not hold, whoever made it: it is broken, or cannot be checked."""
+        return any(
+            one.signature.finding not in (Finding.INTACT, Finding.HISTORIC)
+            or has_weight(one.signature.anomalies, Weight.QUESTION)
+            for one in self.signatures
+        )
 
     @property
     def valid(self) -> bool:
@@ -251,7 +287,9 @@ class Verdict:
             case Outcome.NO_SIGNATURE:
                 return "Not signed: nothing in it is protected by a signature."
             case Outcome.POLICY_NOT_MET:
-                return f"{self._count_words()} The policy is not met: {' '.join(self.unmet)}"
+                return f"{self._count_words()} The policy is not met: {' '.join(map(str, self.unmet))}"
+            case Outcome.EXEMPT:
+                return "Accepted without a valid signature: the policy asks for none."
             case _:
                 return self._count_words()
 

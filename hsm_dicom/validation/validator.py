@@ -34,8 +34,9 @@ from hsm_dicom.signatures.anomalies.remarks import describe_other_certificate
 from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator, TrustStore
 from hsm_dicom.trust.clock import current_time
-from hsm_dicom.validation.coverage import find_coverage_cautions, find_coverage_questions, is_part_covered
-from hsm_dicom.validation.policy import Requirement, VerificationPolicy
+from hsm_dicom.validation.coverage import find_coverage_cautions, find_coverage_questions
+from hsm_dicom.validation.policies.demands import find_unmet_demands
+from hsm_dicom.validation.policies.policy import DemandsSection, VerificationPolicy, make_trust_policy
 from hsm_dicom.validation.result import (
     Cause,
     Ground,
@@ -92,7 +93,7 @@ class Validator:
 
     signers: CertificateValidator
     timestamp_authorities: CertificateValidator
-    policy: VerificationPolicy = field(default_factory=VerificationPolicy)
+    policy: DemandsSection = field(default_factory=VerificationPolicy)
 
     @classmethod
     def from_stores(
@@ -100,16 +101,17 @@ class Validator:
         store: TrustStore | None = None,
         *,
         timestamp_authorities: TrustStore | None = None,
-        policy: VerificationPolicy | None = None,
+        policy: DemandsSection | None = None,
         online: bool = False,
     ) -> Self:
         """Return a validator with these stores of trust anchors.
 
         Without a store for signers no signature is valid. Without one for time stamping authorities no time is proven
-        by a time stamp. `online` fetches missing issuers, OCSP responses and CRLs.
+        by a time stamp. `online` fetches missing issuers, OCSP responses and CRLs. Of a policy with rules, only its
+        own keys are used: see `PolicyValidator` for rules.
         """
         policy = policy or VerificationPolicy()
-        trust = policy.trust
+        trust = make_trust_policy(policy)
         return cls(
             CertificateValidator(store or TrustStore([]), trust, online=online),
             CertificateValidator(timestamp_authorities or TrustStore([]), trust, online=online),
@@ -126,7 +128,9 @@ class Validator:
             identity=file.identity,
             transfer_syntax=file.transfer_syntax,
             signatures=signatures,
-            unmet=tuple(_find_unmet(signatures, self.policy)),
+            unmet=tuple(find_unmet_demands(signatures, self.policy, now)),
+            is_exempt=self.policy.unsigned == "accept"
+            and all(one.indication is Indication.HISTORIC for one in signatures),
             resume_key="" if file.state is None else self.compute_resume_key(file.state),
         )
 
@@ -135,13 +139,15 @@ class Validator:
 
         It differs for another state, other trust anchors and another policy.
         """
-        return hashlib.sha256(self._digest + repr(state).encode()).hexdigest()
+        return hashlib.sha256(self.digest + repr(state).encode()).hexdigest()
 
     @cached_property
-    def _digest(self) -> bytes:
+    def digest(self) -> bytes:
+        """The SHA-256 of its trust anchors, revocation data and policy."""
         policy = sorted(
             (name, sorted(map(str, value)) if isinstance(value, frozenset) else str(value))
             for name, value in self.policy
+            if name in DemandsSection.model_fields
         )
         settings = repr((policy, self.signers.online)).encode()
         return b"".join(
@@ -179,9 +185,9 @@ class Validator:
             *find_time_cautions(signature, stamp, validation_time, tolerance),
             *(find_trust_cautions(trust, validation_time, now) if trust.trusted else ()),
         ]
-        indication, grounds = _weigh(against, doubts, questions, cautions)
-        grounds = list({(ground.code, ground.clause): ground for ground in grounds}.values())
-        return SignatureVerdict(indication, tuple(grounds), signature, signer, validation_time, trust, stamp)
+        indication, grounds, lesser = _weigh(against, doubts, questions, cautions)
+        kept, others = _drop_repeated(grounds), _drop_repeated(lesser)
+        return SignatureVerdict(indication, kept, signature, signer, validation_time, trust, stamp, others)
 
     def _other_certificate(self, signature: VerifiedSignature) -> Iterator[Ground]:
         subject = find_other_certificate(signature.certificate, self.signers.store)
@@ -234,14 +240,19 @@ def _anomalies(signature: VerifiedSignature, weight: Weight) -> Iterator[Ground]
 
 def _weigh(
     against: list[Ground], doubts: list[Ground], questions: list[Ground], cautions: list[Ground]
-) -> tuple[Indication, list[Ground]]:
+) -> tuple[Indication, list[Ground], list[Ground]]:
+    """Return the indication, the grounds of the highest rank, and the lower ones that keep it from being valid."""
     if against:
-        return Indication.INVALID, against
+        return Indication.INVALID, against, [*doubts, *questions]
     if doubts:
-        return Indication.INDETERMINATE, doubts
+        return Indication.INDETERMINATE, doubts, questions
     if questions:
-        return Indication.QUESTIONABLE, questions
-    return (Indication.VALID_BUT, cautions) if cautions else (Indication.VALID, [])
+        return Indication.QUESTIONABLE, questions, []
+    return (Indication.VALID_BUT if cautions else Indication.VALID), cautions, []
+
+
+def _drop_repeated(grounds: list[Ground]) -> tuple[Ground, ...]:
+    return tuple({(ground.code, ground.clause): ground for ground in grounds}.values())
 
 
 def _present(ground: Ground | None) -> tuple[Ground, ...]:
@@ -252,44 +263,3 @@ def _clause(sentence: str) -> str:
     """Return a sentence as a clause: in lower case, unless an abbreviation or a tag begins it."""
     head = sentence[:1].lower() if sentence[1:2].islower() or sentence[1:2] == " " else sentence[:1]
     return (head + sentence[1:]).rstrip(".")
-
-
-def _find_unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy) -> Iterator[str]:
-    """Yield the requirements of the policy that no signature meets, as sentences.
-
-    The requirements about coverage and time select the valid signatures over the main Data Set that count. One of
-    these must meet each required profile.
-    """
-    counting = [one for one in signatures if not one.signature.place and one.protects]
-    that_count = ""
-    for part in sorted(policy.cover):
-        counting = [one for one in counting if one.signature.coverage and is_part_covered(one.signature.coverage, part)]
-        if not counting:
-            yield f"No valid signature{that_count} covers the {part}."
-            return
-        that_count += f" that covers the {part}" if not that_count else f" and the {part}"
-    counting = [one for one in counting if one.indication.good]
-    if policy.cover and not counting:
-        yield f"No signature{that_count} is valid."
-        return
-    if Requirement.TIMESTAMP in policy.require:
-        counting = [one for one in counting if one.timestamp is not None and one.timestamp.valid]
-        if not counting:
-            yield f"No valid signature{that_count} has a valid time stamp."
-            return
-        that_count += " and has a time stamp" if that_count else " with a time stamp"
-    for requirement in sorted(policy.require - {Requirement.TIMESTAMP}):
-        if not any(_meets(one, requirement) for one in counting):
-            yield _MISSING[requirement].format(that_count)
-
-
-def _meets(verdict: SignatureVerdict, requirement: Requirement) -> bool:
-    return not requirement.profiles or not set(requirement.profiles).isdisjoint(verdict.signature.profiles)
-
-
-_MISSING = {
-    Requirement.ANY: "There is no valid signature over the main Data Set.",
-    Requirement.CREATOR: "No valid signature{} meets the Creator profile.",
-    Requirement.AUTHORIZATION: "No valid signature{} meets the Authorization profile.",
-    Requirement.SR: "No valid signature{} meets the Structured Report profile.",
-}

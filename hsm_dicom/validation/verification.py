@@ -17,7 +17,7 @@ from hsm_dicom.parallel import worker_pool
 from hsm_dicom.signatures.batch import check_files
 from hsm_dicom.signatures.integrity import check_integrity
 from hsm_dicom.trust import Sourced, TrustStore
-from hsm_dicom.validation.policy import VerificationPolicy, load_policy
+from hsm_dicom.validation.policies.policy import VerificationPolicy, load_policy
 from hsm_dicom.validation.result import Verdict
 from hsm_dicom.validation.validator import Validator, emit_events, make_unreadable_verdict
 

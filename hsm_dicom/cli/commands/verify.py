@@ -23,7 +23,7 @@ _DEMANDS = "Requirements"
 
 
 class RequirementName(StrEnum):
-    """`hsm_dicom.validation.policy.Requirement`, here too so that --help need not load it."""
+    """`hsm_dicom.validation.policies.policy.Requirement`, here too so that --help need not load it."""
 
     ANY = "any"
     CREATOR = "creator"
@@ -188,7 +188,7 @@ def _validator(
     online: bool,
 ) -> Validator:
     from hsm_dicom.trust import TrustStore
-    from hsm_dicom.validation.policy import Requirement, VerificationPolicy, load_policy
+    from hsm_dicom.validation.policies.policy import Requirement, VerificationPolicy, load_policy
     from hsm_dicom.validation.validator import Validator
 
     def store(anchors: list[Path] | None) -> TrustStore:

@@ -40,7 +40,7 @@ def print_line(verdict: Verdict) -> None:
     """Print a file and its verdicts on one line."""
     texts = "; ".join(shown(one.text) for one in verdict.signatures if one.indication is not Indication.HISTORIC)
     text = texts or verdict.text
-    unmet = " ".join(verdict.unmet)
+    unmet = " ".join(map(str, verdict.unmet))
     if texts and unmet:
         text += "."
     sign = (_SIGNS[Indication.QUESTIONABLE], output.UNSURE) if verdict.outcome is Outcome.QUESTIONABLE else None
@@ -60,7 +60,7 @@ def print_block(verdict: Verdict) -> None:
     if verdict.outcome is Outcome.NO_SIGNATURE:
         output.outcome(False, shown(verdict.text), indent=2)
     elif verdict.unmet:
-        output.outcome(False, shown(f"The policy is not met: {' '.join(verdict.unmet)}"), indent=2)
+        output.outcome(False, shown(f"The policy is not met: {' '.join(map(str, verdict.unmet))}"), indent=2)
 
 
 def _print_signature(verdict: SignatureVerdict) -> None:

@@ -102,6 +102,7 @@ def decide(
             Revocation.GOOD,
             f"Not revoked, says {freshest.source} of {freshest.issued:%Y-%m-%d %H:%M:%S} UTC.",
             freshest.source,
+            issued_at=freshest.issued,
         )
     return RevocationStatus(Revocation.UNKNOWN, _why_unknown(certificate, found, validation_time))
 
@@ -127,9 +128,9 @@ def _is_hold_lifted(hold: Evidence, evidence: list[Evidence], validation_time: d
 def _decide_revoked(
     revocations: list[Evidence], *, purpose: CertificatePurpose, validation_time: datetime, time_proven: bool
 ) -> RevocationStatus:
-    source, revoked = min(
-        ((e.source, e.revoked) for e in revocations if e.revoked is not None),
-        key=lambda pair: pair[1].effective,
+    issued, source, revoked = min(
+        ((e.issued, e.source, e.revoked) for e in revocations if e.revoked is not None),
+        key=lambda found: found[2].effective,
     )
     why = revoked.reason or "no reason given"
     revocation = f"revoked as of {revoked.effective:%Y-%m-%d %H:%M:%S} UTC ({why}), says {source}"
@@ -144,7 +145,7 @@ def _decide_revoked(
     else:
         state = Revocation.REVOKED
         sentence = f"It was {revocation}; that the use was earlier is only claimed; a time stamp would prove it."
-    return RevocationStatus(state, sentence, source, revoked.effective, revoked.reason)
+    return RevocationStatus(state, sentence, source, revoked.effective, revoked.reason, issued)
 
 
 def _covers(evidence: Evidence, certificate: x509.Certificate, validation_time: datetime) -> bool:

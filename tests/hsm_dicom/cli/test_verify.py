@@ -13,7 +13,7 @@ from pydicom import dcmread
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.commands.verify import RequirementName
-from hsm_dicom.validation.policy import Requirement
+from hsm_dicom.validation.policies.policy import Requirement
 from hsm_dicom.validation.validator import Outcome
 from tests.hsm_dicom.cli.conftest import Node, Run, image, run_program, type_in
 from tests.hsm_dicom.dataset.samples import bare_copy

@@ -125,7 +125,7 @@ family = "cac"
         "cards.h.famly": 2,
         "cards.h.aid": 3,
         "cards.h.timeout": 4,
-        "cards.h.keys.0.refrence": 6,
+        "cards.h.keys.0.refrence": 8,
         "cards.i.family": 11,
     }
     assert "Did you mean 'family'? Known keys: aid, deadlines, extended, family" in found["cards.h.famly"].remedy

@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
-from hsm_dicom.validation.policy import Part, Requirement
+from hsm_dicom.validation.policies.policy import Part, Requirement
 from hsm_dicom.validation.validator import Indication, Outcome, Verdict
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.tampering import (
@@ -60,7 +60,7 @@ def test_content_that_was_moved_into_the_signature_and_replaced_is_never_good(de
         "and replaced: ContentSequence"
     )
     assert (found.outcome, found.outcome.exit_status) == (Outcome.SIGNATURE_FAILED, 101)
-    assert found.unmet == ("No valid signature covers the identity.",)
+    assert [one.code for one in found.unmet] == ["no-valid-signature", "not-covered"]
 
 
 @pytest.mark.parametrize("syntax", ["native", "implicit", "big-endian", "deflated", "undefined"])

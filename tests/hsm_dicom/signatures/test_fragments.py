@@ -14,7 +14,7 @@ from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.signatures.creation.repair import explain_repair
 from hsm_dicom.signatures.errors import AmbiguousPixelDataError
 from hsm_dicom.signing import SigningJob, sign_jobs
-from hsm_dicom.validation.policy import Part, Requirement
+from hsm_dicom.validation.policies.policy import Part, Requirement
 from hsm_dicom.validation.validator import Indication, Outcome, Verdict
 from tests.hsm_dicom.dataset.frames import (
     DELIMITER,
@@ -95,7 +95,8 @@ def test_frames_that_were_joined_are_questionable_and_meet_no_demand(
     assert only(found).signature.profiles == ()
     assert only(found).indication is Indication.QUESTIONABLE
     assert {JOINED, AnomalyCode.FRAME_COUNT} <= set(codes(only(found)))
-    assert (found.outcome.exit_status, found.unmet) == (102, ("No valid signature covers the pixel data.",))
+    assert found.outcome.exit_status == 102
+    assert [one.code for one in found.unmet] == ["not-covered", "profile-not-met"]
     assert f"fragment 1 of Pixel Data holds, at byte {joined.index(ITEM + two)}, the tag of" in only(found).text
 
 

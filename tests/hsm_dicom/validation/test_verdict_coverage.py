@@ -86,7 +86,7 @@ def test_the_same_pixel_data_shown_as_another_picture_is_questionable(
     assert one.indication is Indication.QUESTIONABLE
     assert {ground.code for ground in one.grounds} == {cause, Cause.PICTURE_OPEN}
     assert any(tag_name(tag) in ground.clause for ground in one.grounds)
-    assert verdict.unmet == ("There is no valid signature over the main Data Set.",)
+    assert [one.text for one in verdict.unmet] == ["There is no valid signature over the main Data Set."]
     assert worst_exit_status([verdict.outcome]) == 102
 
 

@@ -12,7 +12,7 @@ from hsm_dicom.dataset import DicomFile
 from hsm_dicom.signatures import Profile, SigningRequest, VerifiedFile, check_integrity, sign
 from hsm_dicom.timestamps.protocol import extract_token, make_request
 from hsm_dicom.trust import Sourced, TrustStore
-from hsm_dicom.validation.policy import VerificationPolicy
+from hsm_dicom.validation.policies.policy import VerificationPolicy
 from hsm_dicom.validation.validator import SignatureVerdict, Validator, Verdict
 from tests.hsm_dicom.dataset.samples import bare_copy
 from tests.pki import Authority, Identity, new_key

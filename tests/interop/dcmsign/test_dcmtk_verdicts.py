@@ -10,7 +10,7 @@ import pytest
 from hsm_dicom.signatures import Finding, SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.trust import Reason, TrustStore
-from hsm_dicom.validation.policy import Requirement, VerificationPolicy
+from hsm_dicom.validation.policies.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.validator import Cause, Indication, Validator, Verdict, worst_exit_status
 from tests.hsm_dicom.dataset.samples import encode, nested_report
 from tests.interop.dcmsign.dcmsign import Dcmsign
@@ -64,7 +64,7 @@ def test_what_dcmsign_signs_of_a_long_nested_sequence_is_never_good(
         clause = "it was made by DCMTK's dcmsign, and 24,782 octets of nested sequences are not protected"
         assert one.text == f"cannot tell, because {clause}"
         assert worst_exit_status([verdict.outcome]) == 101
-        assert verdict.unmet == ("There is no valid signature over the main Data Set.",)
+        assert [one.text for one in verdict.unmet] == ["There is no valid signature over the main Data Set."]
 
 
 def test_what_dcmsign_does_hash_is_held_to_it(of_dcmsign: Path, dcmsign: Dcmsign, authority: Authority) -> None:
