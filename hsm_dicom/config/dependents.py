@@ -63,6 +63,7 @@ def _names(section: object) -> Iterator[KeyPath]:
             yield ("trust",)
             yield from (("identities", name) for name in section.identities)
             yield from (("peers", name) for name in section.peers or ())
+            yield "policies", section.policy or ""
             yield from _names_of_iscl(section.iscl)
         case RouteSection():
             for name in (*section.sources, section.to):

@@ -106,9 +106,19 @@ class ListenerSection(Section):
     store: FilePath | None = None
     """The folder for received SOP Instances; the listener creates it if it does not exist. Without this key, it
     accepts Verification only."""
+    policy: Text | None = None
+    """The NAME of the `[policies.NAME]` that received instances must meet."""
+    on_unmet: Literal["refuse", "quarantine"] | None = None
+    """With `policy`: what happens to an instance that does not meet it. refuse (the default): it is not stored.
+    quarantine: it is stored in the folder `quarantine`."""
+    quarantine: FilePath | None = None
+    """The folder for such instances; by default `quarantine` in the folder `store`."""
+    quarantine_answer: Literal["failure", "success"] | None = None
+    """What the sender of such an instance is answered: failure (C001, the default), or success, after which it may
+    delete its copy."""
     check_signatures: bool = False
-    """Refuse an instance with an invalid digital signature. Unsigned instances are accepted, and signatures by any
-    certificate, even one that the sender made: the signer is not checked."""
+    """Deprecated, write `policy`. Refuse an instance with a broken digital signature; unsigned instances are accepted,
+    and signatures by any certificate, even one that the sender made."""
     sop_classes: Literal["storage", "any"] | tuple[Text, ...] = "storage"
     """The SOP Classes that are stored: those of the standard with the retired ones, any, or these UIDs and keywords."""
     largest_object_mib: Annotated[int, Field(ge=1, le=1 << 20)] = 4096

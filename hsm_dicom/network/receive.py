@@ -8,8 +8,9 @@ succeeds, another one is refused. The Data Set is stored byte for byte as it was
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset
@@ -23,7 +24,8 @@ from hsm_dicom.network._pynetdicom import map_accepted_contexts
 from hsm_dicom.network.acceptor import get_connection_facts
 from hsm_dicom.network.dimse.commands import CommandSet
 from hsm_dicom.network.dimse.messages import get_sink
-from hsm_dicom.network.settings import StorageSettings
+from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.network.settings import Quarantine, StorageSettings
 from hsm_dicom.network.storage.incoming import (
     CANNOT_UNDERSTAND,
     DOES_NOT_MATCH_SOP_CLASS,
@@ -36,17 +38,24 @@ from hsm_dicom.network.storage.incoming import (
     uid_or_none,
 )
 from hsm_dicom.network.storage.leftovers import remove_leftovers
+from hsm_dicom.network.storage.policy_check import COMMENT_LENGTH, CheckFile, Refusal
 from hsm_dicom.network.upper_layer.association import Handlers
 from hsm_dicom.transport.events import InstanceReceived, log
-
-CheckFile = Callable[[Path], str | None]
-"""Looks at a received file before it gets its name: why it is refused, as a sentence, or None."""
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 _DATA_SET_TRAILING_PADDING = 0xFFFCFFFC
 _COMPARED_BYTES = 1 << 20
-_COMMENT = 64
-"""Characters of an Error Comment at the most (PS3.7, Annex E; VR LO)."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What became of an instance. `file` is empty if it was not stored; `what` completes "instance … from …"."""
+
+    status: int
+    what: str
+    comment: str = ""
+    file: str = ""
+    unmet: tuple[str, ...] = ()
 
 
 class Receiver:
@@ -55,13 +64,16 @@ class Receiver:
     def __init__(self, name: str, settings: StorageSettings, check: CheckFile | None = None) -> None:
         """Make the folder, or remove unfinished files from it.
 
-        `check` decides on each file, where `settings.check_signatures` asks for it.
+        `check` decides on each file. Raises `SettingsError` for a quarantine on another file system.
         """
         self._name = name
         self._folder = settings.folder
+        self._quarantine = settings.quarantine
         self._largest = settings.largest_object_mib << 20
-        self._check = check if settings.check_signatures else None
+        self._check = check
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._quarantine is not None:
+            _make_quarantine(self._quarantine, self._folder)
         removed = remove_leftovers(self._folder)
         if removed:
             log.warning("%s: removed unfinished files of an earlier run in %s: %d.", name, self._folder, removed)
@@ -80,34 +92,43 @@ class Receiver:
         incoming = get_sink(event.request)
         if not isinstance(incoming, Incoming):
             raise TypeError("This handler is for EVT_C_STORE, with start_storing for the same association.")
-        answer = Dataset()
-        uid = incoming.sop_instance_uid or ""
         try:
-            path = self._store(incoming)
+            answer = self._store(incoming, event.assoc.requestor.ae_title.strip())
         except RefusedInstanceError as refused:
-            answer.Status = refused.status
-            answer.ErrorComment = str(refused)[:_COMMENT]
-            self._report(event, uid, refused.status, "", f"refused: {refused}")
-            return answer
+            answer = _Answer(refused.status, f"refused: {refused}", str(refused))
         except OSError as error:
             log.error("%s: %s cannot be written to (%s).", self._name, self._folder, error.strerror)
-            answer.Status = OUT_OF_RESOURCES
-            answer.ErrorComment = "no room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
-            self._report(event, uid, OUT_OF_RESOURCES, "", f"not stored: {error.strerror}")
-            return answer
+            comment = "no room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
+            answer = _Answer(OUT_OF_RESOURCES, f"not stored: {error.strerror}", comment)
         finally:
             incoming.discard()
-        answer.Status = SUCCESS
-        self._report(event, uid, SUCCESS, str(path), f"stored as {path}")
-        return answer
+        self._report(event, incoming.sop_instance_uid or "", answer)
+        response = Dataset()
+        response.Status = answer.status
+        if answer.comment:
+            response.ErrorComment = answer.comment[:COMMENT_LENGTH]
+        return response
 
-    def _store(self, incoming: Incoming) -> Path:
+    def _store(self, incoming: Incoming, calling_ae_title: str) -> _Answer:
         beside = incoming.finish()
-        place = self._folder / f"{incoming.sop_instance_uid}.dcm"
         _require_sound(beside, incoming)
-        why = self._check(beside) if self._check else None
-        if why is not None:
-            raise RefusedInstanceError(NOT_ACCEPTED, why)
+        refusal = self._check(beside, calling_ae_title) if self._check else None
+        if refusal is None:
+            path = self._keep(beside, incoming)
+            return _Answer(SUCCESS, f"stored as {path}", file=str(path))
+        if self._quarantine is None:
+            return _Answer(NOT_ACCEPTED, f"refused: {refusal.text}", refusal.comment, unmet=refusal.unmet)
+        path = _put_into_quarantine(beside, f"{incoming.sop_instance_uid}", refusal, self._quarantine.folder)
+        return _Answer(
+            SUCCESS if self._quarantine.answers_success else NOT_ACCEPTED,
+            f"put into quarantine as {path}: {refusal.text}",
+            "" if self._quarantine.answers_success else refusal.comment,
+            str(path),
+            refusal.unmet,
+        )
+
+    def _keep(self, beside: Path, incoming: Incoming) -> Path:
+        place = self._folder / f"{incoming.sop_instance_uid}.dcm"
         try:
             os.link(beside, place)
         except FileExistsError:
@@ -116,20 +137,55 @@ class Receiver:
         _sync_folder(self._folder)
         return place
 
-    def _report(self, event: Event, uid: str, status: int, file: str, what: str) -> None:
+    def _report(self, event: Event, uid: str, answer: _Answer) -> None:
         facts = get_connection_facts(event.assoc)
         requestor = event.assoc.requestor
         emit(
             InstanceReceived(
                 name=self._name,
                 address=f"{requestor.address}:{requestor.port}",
-                text=f"{self._name}: instance {uid or 'without a UID'} from '{requestor.ae_title.strip()}' {what}",
+                text=f"{self._name}: instance {uid or 'without a UID'} from '{requestor.ae_title.strip()}' "
+                f"{answer.what}",
                 sop_instance_uid=uid,
-                status=status,
-                file=file,
+                status=answer.status,
+                file=answer.file,
                 subject=facts.subject if facts else "",
+                unmet=answer.unmet,
             )
         )
+
+
+def _make_quarantine(quarantine: Quarantine, store: Path) -> None:
+    """Make the folder of the quarantine. Files are linked into it, so it must be on the store's file system."""
+    quarantine.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if quarantine.folder.stat().st_dev != store.stat().st_dev:
+        raise SettingsError(
+            f"{quarantine.folder} is on another file system than {store}.",
+            remedy="Name a folder for quarantine on the file system of store, or remove the key.",
+        )
+
+
+def _put_into_quarantine(beside: Path, uid: str, refusal: Refusal, folder: Path) -> Path:
+    """Keep a file that was not accepted, with the reasons beside it as JSON; an equal one that is there is kept."""
+    for number in itertools.count(1):
+        place = folder / (f"{uid}.dcm" if number == 1 else f"{uid}-{number}.dcm")
+        try:
+            os.link(beside, place)
+        except FileExistsError:
+            if not same_data_set(beside, place):
+                continue
+        break
+    _write_reasons(place.with_suffix(".json"), refusal)
+    _sync_folder(folder)
+    return place
+
+
+def _write_reasons(place: Path, refusal: Refusal) -> None:
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{refusal.report}\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _require_sound(path: Path, incoming: Incoming) -> None:

@@ -177,17 +177,28 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quarantine:
+    """Where instances that are not accepted are kept, and whether their sender is told success for them."""
+
+    folder: Path
+    answers_success: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class StorageSettings:
     """Settings for the SOP Instances that a listener receives.
 
-    The listener stores instances of `sop_classes` in `folder`. With `check_signatures`, it refuses an instance with an
-    invalid digital signature; it accepts unsigned instances and signatures by any certificate. It also refuses a Data
+    The listener stores instances of `sop_classes` in `folder`. `policy` is the name of the policy that they must meet;
+    those that do not are refused, or kept in `quarantine`. With `check_signatures`, it refuses an instance with a
+    broken digital signature; it accepts unsigned instances and signatures by any certificate. It also refuses a Data
     Set of more than `largest_object_mib` MiB (of 1048576 bytes).
     """
 
     folder: Path
     sop_classes: SopClasses = field(default_factory=SopClasses)
     largest_object_mib: int = 4096
+    policy: str | None = None
+    quarantine: Quarantine | None = None
     check_signatures: bool = False
 
 

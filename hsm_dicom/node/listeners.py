@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
+from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import Reading
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import Role
-from hsm_dicom.network.settings import ISCLExemption, Limits, ListenerSettings, Peer, StorageSettings, uses_tls
+from hsm_dicom.network.settings import (
+    ISCLExemption,
+    Limits,
+    ListenerSettings,
+    Peer,
+    Quarantine,
+    StorageSettings,
+    uses_tls,
+)
 from hsm_dicom.network.storage.sop_classes import SopClasses
 from hsm_dicom.node.iscl_tables import ISCLTable, describe_protocol, identify_authentication_keys
 from hsm_dicom.node.peers import (
@@ -99,6 +109,7 @@ class ListenerCompiler:
 
     def _compile_storage(self, name: str, section: ListenerSection) -> StorageSettings | None:
         place = ("listeners", name)
+        self._check_policy(place, section)
         sop_classes = self._problems.attempt((*place, "sop_classes"), lambda: SopClasses.of(section.sop_classes))
         if section.store is None or sop_classes is None:
             return None
@@ -107,10 +118,34 @@ class ListenerCompiler:
             self._problems.add((*place, "store"), f"{section.store} is not a folder.", remedy)
         return StorageSettings(
             folder=section.store,
+            policy=section.policy,
+            quarantine=_make_quarantine(section, section.store),
             check_signatures=section.check_signatures,
             largest_object_mib=section.largest_object_mib,
             sop_classes=sop_classes,
         )
+
+    def _check_policy(self, place: KeyPath, section: ListenerSection) -> None:
+        """Report a policy that does not exist, and keys that mean nothing without another one."""
+        problems, policies = self._problems, self._configuration.policies
+        if section.policy is not None and section.policy not in policies:
+            what = f"There is no policy '{section.policy}' in the configuration."
+            remedy = f"Write [policies.{section.policy}], or name one of: {join_names(policies)}."
+            problems.add((*place, "policy"), what, remedy)
+        if section.check_signatures:
+            what = "check_signatures is deprecated, and the next version refuses it: it accepts a signature by anyone."
+            problems.warn((*place, "check_signatures"), what, 'Write policy = "NAME", with a [policies.NAME].')
+            if section.policy is not None:
+                what = "The listener has both policy and check_signatures."
+                problems.add((*place, "check_signatures"), what, "Remove check_signatures.")
+        for key, needed in (("policy", "store"), ("on_unmet", "policy"), ("quarantine", "policy")):
+            if getattr(section, key) is not None and getattr(section, needed) is None:
+                what = f"{key} is without effect, because the listener has no {needed}."
+                problems.add((*place, key), what, f"Write {needed} = …, or remove {key}.")
+        for key in ("quarantine", "quarantine_answer"):
+            if getattr(section, key) is not None and section.on_unmet != "quarantine":
+                what = f"{key} is without effect, because the listener does not put instances into quarantine."
+                problems.add((*place, key), what, f'Write on_unmet = "quarantine", or remove {key}.')
 
     def _check_certificates(self, name: str, section: ListenerSection, iscl: ISCLExemption | None) -> None:
         """Report a listener with TLS that has no certificate of its own, or that can verify none of its callers'."""
@@ -184,3 +219,11 @@ class ListenerCompiler:
 
     def _keys(self, section: PeerSection | ListenerSection) -> tuple[object, ...]:
         return () if section.iscl is None else identify_authentication_keys(self._configuration, section.iscl)
+
+
+def _make_quarantine(section: ListenerSection, store: Path) -> Quarantine | None:
+    if section.on_unmet != "quarantine":
+        return None
+    return Quarantine(
+        folder=section.quarantine or store / "quarantine", answers_success=section.quarantine_answer == "success"
+    )

@@ -24,9 +24,11 @@ from hsm_dicom.network.assembly import make_listener_transport, make_peer_transp
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, SecretKeysPlan, raise_errors
+from hsm_dicom.node.policies import open_policy
 from hsm_dicom.transport.iscl_keys import ISCLKeys
 from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.trust import CertificateValidator, order_chain
+from hsm_dicom.validation import PolicyValidator
 from tokens.pins.sources import PinSource
 from tokens.pkcs11.secret_keys.ceremony import list_secrets
 from tokens.secrets import Secrets, Use
@@ -72,10 +74,11 @@ class Resources:
 
 @dataclass(frozen=True)
 class OpenedListener:
-    """What a listener works with: its settings, and its resources."""
+    """What a listener works with: its settings, its resources, and its policy for received instances."""
 
     settings: ListenerSettings
     resources: Resources = field(repr=False)
+    policy: PolicyValidator | None = field(default=None, repr=False)
 
     def transport(self) -> SecureTransport:
         """Return the transport for its connections; see `hsm_dicom.network.assembly.make_listener_transport`."""
@@ -101,7 +104,14 @@ def open_listener(plan: NodePlan, name: str | None = None, *, pin: PinSource | N
     `pin` goes before the configured source. Raises as `NodePlan.listener` does, and what opening a device raises.
     """
     found = plan.listener(name)
-    return OpenedListener(found.settings, open_resources(found, plan, pin=pin))
+    policy = open_listener_policy(found, plan)
+    return OpenedListener(found.settings, open_resources(found, plan, pin=pin), policy)
+
+
+def open_listener_policy(listener: ListenerPlan, plan: NodePlan) -> PolicyValidator | None:
+    """Return the validator of a listener's policy, or None. Raises as `open_policy` does."""
+    storage = listener.settings.storage
+    return None if storage is None or storage.policy is None else open_policy(plan, storage.policy)
 
 
 @contextlib.contextmanager

@@ -24,8 +24,9 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.listener import Listener
-from hsm_dicom.network.receive import CheckFile, Receiver
-from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.network.receive import Receiver
+from hsm_dicom.network.settings import ListenerSettings, Peer, StorageSettings
+from hsm_dicom.network.storage.policy_check import CheckFile, check_integrity_only, make_policy_check
 from hsm_dicom.node.opening import OpenedListener
 from hsm_dicom.node.readiness import Readiness
 from hsm_dicom.node.reloading import explain_failure
@@ -34,6 +35,7 @@ from hsm_dicom.node.systemd.sockets import PassedSockets
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import CertificateValidator
+from hsm_dicom.validation import PolicyValidator
 
 
 class Service:
@@ -42,20 +44,18 @@ class Service:
     def __init__(
         self,
         open_anew: Callable[[], OpenedListener],
-        check: CheckFile | None = None,
         sockets: PassedSockets | None = None,
     ) -> None:
         """Open the listener for the first time. Raises what `open_anew` raises, and `ListenError`.
 
-        `check` checks the signatures of received files, if the settings require it. A socket in `sockets` with the
-        listener's name is used instead of its address.
+        A socket in `sockets` with the listener's name is used instead of its address.
         """
         self._open_anew = open_anew
         self._replaced = ReplacedResources()
         self._opened = open_anew()
         try:
             settings = self._opened.settings
-            self._acceptor = make_acceptor(settings, self._peers, check)
+            self._acceptor = make_acceptor(settings, self._peers, lambda: self._opened.policy)
             transport = self._opened.transport()
             self._listener = Listener(
                 settings.name,
@@ -158,14 +158,17 @@ class Service:
 
 
 def make_acceptor(
-    settings: ListenerSettings, peers: Callable[[], Sequence[Peer]], check: CheckFile | None = None
+    settings: ListenerSettings,
+    peers: Callable[[], Sequence[Peer]],
+    policy: Callable[[], PolicyValidator | None] = lambda: None,
 ) -> Acceptor:
     """Return what serves the associations of a listener's own application entity.
 
-    It accepts Verification, and Storage if the settings name a folder. `peers` is called for each association. `check`
-    checks the signatures of received files, if the settings require it.
+    It accepts Verification, and Storage if the settings name a folder. `peers` is called for each association, and
+    `policy` for each instance: it returns the validator of the policy that the settings name.
     """
-    receiver = Receiver(settings.name, settings.storage, check) if settings.storage else None
+    storage = settings.storage
+    receiver = None if storage is None else Receiver(settings.name, storage, _make_check(storage, policy))
     ae = AE(settings.ae_title)
     ae.add_supported_context(Verification)
     return Acceptor(
@@ -177,3 +180,17 @@ def make_acceptor(
         receiver.start_storing if receiver else None,
         settings.storage.sop_classes if settings.storage else None,
     )
+
+
+def _make_check(settings: StorageSettings, policy: Callable[[], PolicyValidator | None]) -> CheckFile | None:
+    """Return the check of received instances that the settings ask for."""
+    if settings.policy is None:
+        return check_integrity_only if settings.check_signatures else None
+
+    def open_validator() -> PolicyValidator:
+        validator = policy()
+        if validator is None:
+            raise RuntimeError(f"The policy '{settings.policy}' is not open.")
+        return validator
+
+    return make_policy_check(open_validator)

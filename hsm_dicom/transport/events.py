@@ -144,12 +144,17 @@ class LegacyProfileUsed(NetworkEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceReceived(NetworkEvent):
-    """A SOP Instance was stored or refused. `status` is that of PS3.4, Table B.2-1; `file` is empty if refused."""
+    """A SOP Instance was stored or refused. `status` is that of PS3.4, Table B.2-1; `file` is empty if it was not kept.
+
+    `unmet` has the codes of the demands of the listener's policy that it does not meet; `file` is then that in the
+    quarantine, if there is one.
+    """
 
     sop_instance_uid: str
     status: int
     file: str
     subject: str
+    unmet: tuple[str, ...] = ()
 
 
 def make_handshake_event(name: str, address: str, facts: ConnectionFacts) -> HandshakeSucceeded:

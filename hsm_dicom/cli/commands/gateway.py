@@ -44,7 +44,6 @@ def run(pin: Pin = None, config: Config = None, json: Json = False, verbose: Ver
     from hsm_dicom.cli.runs.device_waits import device_waits
     from hsm_dicom.cli.runs.termination import SignalQueue
     from hsm_dicom.events import subscribe
-    from hsm_dicom.network.storage.signature_check import check_signatures
     from hsm_dicom.node.gateway import GatewayService, open_gateway
     from hsm_dicom.node.gateway.lock import hold_gateway_lock
     from hsm_dicom.node.gateway.opening import find_state_folder
@@ -61,9 +60,7 @@ def run(pin: Pin = None, config: Config = None, json: Json = False, verbose: Ver
         with (
             hold_gateway_lock(folder),
             subscribe(make_event_printer(json)),
-            GatewayService(
-                partial(open_gateway, file, pin=parse_pin_option(pin)), folder, sockets=sockets, check=check_signatures
-            ) as service,
+            GatewayService(partial(open_gateway, file, pin=parse_pin_option(pin)), folder, sockets=sockets) as service,
         ):
             signals.collect(signal.SIGTERM, signal.SIGINT)
             if not json:

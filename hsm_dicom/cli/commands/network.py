@@ -166,7 +166,6 @@ def listen(
     from hsm_dicom.config import find_configuration
     from hsm_dicom.config.devices import NotConfiguredError
     from hsm_dicom.events import subscribe
-    from hsm_dicom.network.storage.signature_check import check_signatures
     from hsm_dicom.node.clock import ClockWatch
     from hsm_dicom.node.compiler import read_plan
     from hsm_dicom.node.gateway.opening import find_state_folder
@@ -189,9 +188,7 @@ def listen(
         open_configuration(file) as configuration,
         subscribe(make_event_printer(json)),
         ClockWatch(find_state_folder(configuration)),
-        Service(
-            lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), check_signatures, sockets
-        ) as service,
+        Service(lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), sockets) as service,
     ):
         sockets.check_all_taken([service.settings.name])
         signals.collect(signal.SIGTERM, signal.SIGINT)

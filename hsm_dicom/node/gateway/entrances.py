@@ -18,9 +18,9 @@ from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.addresses import Address, format_address
 from hsm_dicom.network.errors import ListenError
 from hsm_dicom.network.listener import Listener
-from hsm_dicom.network.receive import CheckFile
 from hsm_dicom.network.settings import Limits, ListenerSettings
 from hsm_dicom.node.gateway.opening import OpenedGateway
+from hsm_dicom.node.opening import OpenedListener
 from hsm_dicom.node.service import make_acceptor
 from hsm_dicom.node.systemd.sockets import PassedSockets
 from hsm_dicom.transport.plain import PlainTransport
@@ -73,18 +73,17 @@ class Entrances:
         opened: OpenedGateway,
         routes: Mapping[str, Route],
         sockets: PassedSockets,
-        check: CheckFile | None = None,
     ) -> None:
-        """Bind every address. Raises `ListenError`. `check` checks the signatures of files that this node stores."""
+        """Bind every address. Raises `ListenError`."""
         self._entrances: dict[Place, Entrance] = {}
         self._listeners: dict[Place, Listener] = {}
         self._acceptors: list[Acceptor] = []
-        self._own: dict[str, ListenerSettings] = {}
+        self._own: dict[str, OpenedListener] = {}
         self._is_stopped = False
         with ExitStack() as undo:
             undo.callback(self.stop)
             for place, names in find_places(opened).items():
-                self._open(place, opened, [routes[name] for name in names], sockets, check)
+                self._open(place, opened, [routes[name] for name in names], sockets)
             sockets.check_all_taken([place.name for place in self._listeners if place.kind != "listen"])
             undo.pop_all()
 
@@ -101,7 +100,7 @@ class Entrances:
     @property
     def stop_seconds(self) -> float:
         """How long the associations that this node itself answers may go on."""
-        return max((settings.limits.stop_seconds for settings in self._own.values()), default=0.0)
+        return max((own.settings.limits.stop_seconds for own in self._own.values()), default=0.0)
 
     def start(self) -> None:
         """Accept connections."""
@@ -123,7 +122,7 @@ class Entrances:
     def replace(self, opened: OpenedGateway, routes: Mapping[str, Route]) -> None:
         """Use other routes, transports and peers for new connections. Raises nothing after `check_unchanged`."""
         for name, one in opened.listeners.items():
-            self._own[name] = one.opened.settings
+            self._own[name] = one.opened
         for place, names in find_places(opened).items():
             self._entrances[place].replace([routes[name] for name in names])
             if place.kind == "listener":
@@ -151,7 +150,6 @@ class Entrances:
         opened: OpenedGateway,
         routes: Sequence[Route],
         sockets: PassedSockets,
-        check: CheckFile | None,
     ) -> None:
         bound = None if place.kind == "listen" else sockets.take(place.name)
         if place.kind == "socket" and bound is None:
@@ -162,8 +160,12 @@ class Entrances:
         if place.kind == "listener":
             secured = opened.listeners[place.name]
             settings = secured.opened.settings
-            self._own[place.name] = settings
-            acceptor = make_acceptor(settings, lambda: self._own[place.name].peers, check)
+            self._own[place.name] = secured.opened
+            acceptor = make_acceptor(
+                settings,
+                lambda: self._own[place.name].settings.peers,
+                lambda: self._own[place.name].policy,
+            )
             self._acceptors.append(acceptor)
             entrance = Entrance(place.name, routes, acceptor.begin)
             limits, transport = settings.limits, secured.transport

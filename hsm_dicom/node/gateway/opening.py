@@ -21,7 +21,14 @@ from hsm_dicom.gateway.targets import PeerTarget, PlainTarget, Target
 from hsm_dicom.identity import Identity, IdentityAccess
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.gateway.emergencies import apply_to_route
-from hsm_dicom.node.opening import OpenedListener, Resources, make_transport, open_identity, open_secret_keys
+from hsm_dicom.node.opening import (
+    OpenedListener,
+    Resources,
+    make_transport,
+    open_identity,
+    open_listener_policy,
+    open_secret_keys,
+)
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan
 from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.trust import CertificateValidator
@@ -143,7 +150,8 @@ class Opener:
 
     def open_listener(self, listener: ListenerPlan) -> OpenedEntrance:
         """Open a secured listener, which does not listen yet."""
-        opened = OpenedListener(listener.settings, self._open(listener))
+        policy = open_listener_policy(listener, self._plan)
+        opened = OpenedListener(listener.settings, self._open(listener), policy)
         return OpenedEntrance(opened, opened.transport())
 
     def open_route(self, route: RoutePlan, emergency: EmergencySetting | None = None) -> OpenedRoute:

@@ -36,7 +36,6 @@ from hsm_dicom.gateway.tap import MakeTap
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.errors import ListenError
-from hsm_dicom.network.receive import CheckFile
 from hsm_dicom.node.clock import ClockWatch
 from hsm_dicom.node.gateway.entrances import Entrances, run_at_once
 from hsm_dicom.node.gateway.opening import OpenedGateway, OpenedRoute
@@ -67,11 +66,10 @@ class GatewayService:
         folder: Path,
         *,
         sockets: PassedSockets | None = None,
-        check: CheckFile | None = None,
     ) -> None:
         """Open everything and bind every address. Raises what `open_anew` raises, and `ListenError`.
 
-        `folder` is the state folder. `check` checks the signatures of files that this node itself stores.
+        `folder` is the state folder.
         """
         self._open_anew, self._folder = open_anew, folder
         self._emergencies = EmergencyWatch(EmergencyStore(folder), self._lapse)
@@ -83,7 +81,7 @@ class GatewayService:
         self._opened = open_anew(self._emergencies.load())
         try:
             self._routes = {name: _make_route(one) for name, one in self._opened.routes.items()}
-            self._entrances = Entrances(self._opened, self._routes, sockets or PassedSockets(), check)
+            self._entrances = Entrances(self._opened, self._routes, sockets or PassedSockets())
         except BaseException:
             self._opened.close()
             raise

@@ -13,8 +13,9 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from pynetdicom import evt
 
-from hsm_dicom.network.receive import NOT_ACCEPTED, OTHER_CONTENT, CheckFile, Receiver
+from hsm_dicom.network.receive import NOT_ACCEPTED, OTHER_CONTENT, Receiver
 from hsm_dicom.network.settings import StorageSettings
+from hsm_dicom.network.storage.policy_check import CheckFile, Refusal
 from hsm_dicom.network.store import FileOutcome, store
 from hsm_dicom.transport.events import InstanceReceived
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
@@ -24,7 +25,7 @@ from tests.hsm_dicom.tls.fixtures import Hospital
 
 @contextmanager
 def storing(hospital: Hospital, folder: Path, check: CheckFile | None = None, **wishes: Any) -> Iterator[Node]:
-    receiver = Receiver("main", StorageSettings(folder=folder, check_signatures=check is not None), check)
+    receiver = Receiver("main", StorageSettings(folder=folder), check)
     with node(hospital, receiver=receiver, **wishes) as running:
         yield running
 
@@ -61,10 +62,11 @@ def test_the_same_bytes_again_are_a_success_and_other_bytes_are_refused(hospital
 def test_what_the_check_refuses_is_not_stored_and_the_sender_learns_why(hospital: Hospital, tmp_path: Path) -> None:
     seen: list[Path] = []
 
-    def check(path: Path) -> str | None:
+    def check(path: Path, calling_ae_title: str) -> Refusal | None:
         seen.append(path)
+        assert calling_ae_title == "CT1"
         assert dcmread(path).Modality == "CT"
-        return "The signature does not hold." if len(seen) == 1 else None
+        return Refusal("The signature does not hold.", "All reasons.") if len(seen) == 1 else None
 
     with storing(hospital, tmp_path / "received", check) as running:
         outcomes = send(running, hospital, ct_image(tmp_path, "1.dcm"), ct_image(tmp_path, "2.dcm"))
