@@ -1,4 +1,4 @@
-"""Remedies of errors and verdicts as options of the commands; the libraries report only facts.
+"""Remedies of errors as options of the commands; the libraries report only facts.
 
 The remedies of devices' errors are in `hsm_dicom.remedies`, since the API and the service have the same ones.
 """
@@ -18,8 +18,6 @@ from hsm_dicom.signatures.errors import (
     UncoveredContentError,
     WeakMacAlgorithmError,
 )
-from hsm_dicom.trust import Reason
-from hsm_dicom.validation.result import Cause
 from tokens.errors import Error
 
 _FOR_ERRORS: dict[type[Exception], str] = {
@@ -43,11 +41,6 @@ _FOR_ERRORS: dict[type[Exception], str] = {
     WeakMacAlgorithmError: "Use --mac sha256, sha384 or sha512; to sign with it nevertheless, add --allow-weak.",
 }
 
-_FOR_CODES: dict[str, str] = {
-    Reason.NO_ANCHORS: "Add --trust FILE with the certificate of a CA.",
-    Cause.TIMESTAMP_NOT_VALIDATED: "Add --tsa FILE with the certificate of the authority's CA.",
-}
-
 
 def remedy_of(error: Error) -> str | None:
     """Return what to type, as a sentence: the options for this error, else its own remedy.
@@ -57,8 +50,3 @@ def remedy_of(error: Error) -> str | None:
     if isinstance(error, DicomError) and error.is_repairable:
         return "To sign a clean copy of it, add --repair."
     return next((remedy for kind, remedy in _FOR_ERRORS.items() if isinstance(error, kind)), error.remedy)
-
-
-def remedy_for(code: str) -> str:
-    """Return what to type against a ground of a verdict, as a sentence; empty where nothing to type helps."""
-    return _FOR_CODES.get(code, "")

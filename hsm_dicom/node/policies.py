@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from hsm_dicom.config.loading import Reading
-from hsm_dicom.config.policy_sections import PolicySection
 from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.validation import PolicyValidator, VerificationPolicy
 
 
 def compile_policies(reading: Reading) -> dict[str, VerificationPolicy]:
     """Return the policies of a configuration by name."""
-    return {name: _make_policy(section) for name, section in reading.configuration.policies.items()}
-
-
-def _make_policy(section: PolicySection) -> VerificationPolicy:
-    """Return the same policy as the class that validation uses, with the same keys set."""
-    own = {name: getattr(section, name) for name in section.model_fields_set}
-    return VerificationPolicy.model_construct(section.model_fields_set, **own)
+    return {name: VerificationPolicy.from_section(section) for name, section in reading.configuration.policies.items()}
 
 
 def open_policy(plan: NodePlan, name: str, *, online: bool = False) -> PolicyValidator:

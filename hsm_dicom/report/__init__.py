@@ -10,6 +10,7 @@
 |---------------|------------------------------------------------------------------------------|
 | json_report   | `as_json`, `json_line`: the schema hsm-dicom/verify/2 (docs/reference/json-verify.md)    |
 | html_report   | `write_html`: the page, from `templates/`                                     |
+| basis         | what verdicts rest on: trust anchors, revocation data, policy                 |
 | environment   | `make_environment`: templates whose values are escaped and printable; the look of pages |
 | html_views    | the texts, shares and pictures that the templates show                        |
 | chain_picture | the certificate chain over time, as SVG                                       |

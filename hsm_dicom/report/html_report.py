@@ -18,6 +18,7 @@ from hsm_dicom.errors import DicomError
 from hsm_dicom.report.environment import make_environment
 from hsm_dicom.report.html_views import FileView, file_view, look, run_view
 from hsm_dicom.report.pictures import Picture, picture_of
+from hsm_dicom.validation import PolicyValidator
 from hsm_dicom.validation.result import WORST_FIRST
 from hsm_dicom.validation.validator import Validator, Verdict
 
@@ -32,7 +33,13 @@ class ReportError(DicomError):
     """The page could not be written. The message has the file and the remedy."""
 
 
-def write_html(target: Path, verdicts: Sequence[Verdict], validator: Validator, *, pictures: int = PICTURES) -> None:
+def write_html(
+    target: Path,
+    verdicts: Sequence[Verdict],
+    validator: Validator | PolicyValidator,
+    *,
+    pictures: int = PICTURES,
+) -> None:
     """Write the page of a run; replace an older page of this name when the new one is complete.
 
     The first `pictures` files are opened again for their pictures; 0 means none. Raises ReportError.
@@ -52,7 +59,11 @@ def write_html(target: Path, verdicts: Sequence[Verdict], validator: Validator, 
 
 
 def html_page(
-    verdicts: Sequence[Verdict], validator: Validator, *, pictures: int = PICTURES, detailed: int = DETAILED
+    verdicts: Sequence[Verdict],
+    validator: Validator | PolicyValidator,
+    *,
+    pictures: int = PICTURES,
+    detailed: int = DETAILED,
 ) -> Iterator[str]:
     """Generate the page in parts."""
     numbers = _choose_detailed(verdicts, detailed)

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hsm_dicom.dataset.tags import describe_tag, format_path
+from hsm_dicom.report.basis import describe_basis
 from hsm_dicom.report.chain_picture import ChainPicture, chain_picture
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.signatures.integrity import VerifiedSignature
-from hsm_dicom.trust import RevocationPolicy, TrustStore
-from hsm_dicom.trust.certificates import fingerprint, name_text
-from hsm_dicom.validation.policies.policy import DemandsSection, Requirement
+from hsm_dicom.validation import PolicyValidator
 from hsm_dicom.validation.result import format_time
 from hsm_dicom.validation.validator import Indication, Outcome, SignatureVerdict, ValidationTimeKind, Validator, Verdict
 
@@ -45,6 +44,7 @@ _INVALID = Look("bad", "invalid", "Invalid")
 _CANNOT_TELL = Look("unsure", "cannot tell", "Cannot tell")
 _LOOKS = {
     Outcome.QUESTIONABLE: Look("question", "questionable", "Questionable"),
+    Outcome.EXEMPT: Look("neutral", "no signature asked", "The policy asks for no signature"),
     Outcome.POLICY_NOT_MET: Look("bad", "policy not met", "The policy is not met"),
     Outcome.NO_SIGNATURE: Look("unsure", "not signed", "Not signed"),
     Outcome.UNREADABLE: Look("bad", "unreadable", "The file could not be read"),
@@ -135,10 +135,11 @@ class RunView:
     grounds: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def run_view(verdicts: Sequence[Verdict], validator: Validator) -> RunView:
+def run_view(verdicts: Sequence[Verdict], validator: Validator | PolicyValidator) -> RunView:
     """Return the head of the page."""
     looks = [look(verdict) for verdict in verdicts]
-    good, total = sum(verdict.outcome is Outcome.GOOD for verdict in verdicts), len(verdicts)
+    good = sum(verdict.outcome in (Outcome.GOOD, Outcome.EXEMPT) for verdict in verdicts)
+    total = len(verdicts)
     if total == 1:
         title, kind = looks[0].title, looks[0].kind
     elif good == total:
@@ -153,36 +154,8 @@ def run_view(verdicts: Sequence[Verdict], validator: Validator) -> RunView:
         title=title,
         kind=kind,
         segments=_segments([(one.kind, one.label, looks.count(one)) for one in order]),
-        grounds=(
-            ("Trust anchors for signers", _anchors(validator.signers.store)),
-            ("Trust anchors for time stamps", _anchors(validator.timestamp_authorities.store)),
-            ("Revocation data", (_revocation_data(validator.signers.store),)),
-            ("Policy", tuple(policy_words(validator.policy))),
-        ),
+        grounds=describe_basis(validator),
     )
-
-
-def policy_words(policy: DemandsSection) -> list[str]:
-    """Return a policy in sentences."""
-    asked = [f"A signature that meets: {one}." for one in sorted(policy.require - {Requirement.TIMESTAMP})]
-    asked += ["A time stamp."] if Requirement.TIMESTAMP in policy.require else []
-    asked += [f"Covered: {part}." for part in sorted(policy.cover)]
-    weak = sorted(policy.weak_mac_algorithms - policy.mac_algorithms)
-    advised = max(policy.advised_rsa_bits, policy.minimum_rsa_bits)
-    return [
-        *(asked or ["Nothing is demanded of a file but that its signatures hold."]),
-        f"MAC algorithms: {', '.join(sorted(policy.mac_algorithms)) or 'none'}"
-        + (f"; with a warning: {', '.join(weak)}." if weak else "."),
-        f"RSA keys from {policy.minimum_rsa_bits} bits, with a warning below {advised}.",
-        _REVOCATION_WORDS[RevocationPolicy(policy.revocation)],
-    ]
-
-
-_REVOCATION_WORDS = {
-    RevocationPolicy.WHEN_GIVEN: "Revocation: checked as soon as there is data; without any, a warning.",
-    RevocationPolicy.REQUIRED: "Revocation: without data no signature is valid.",
-    RevocationPolicy.IF_AVAILABLE: "Revocation: checked where there is data; else a warning.",
-}
 
 
 def file_view(number: int, verdict: Verdict) -> FileView:
@@ -351,18 +324,6 @@ def _lists(covers: Coverage, *, good: bool) -> tuple[ElementList, ...]:
 
 def _describe(tags: Sequence[int]) -> tuple[str, ...]:
     return tuple(map(describe_tag, tags))
-
-
-def _anchors(store: TrustStore) -> tuple[str, ...]:
-    anchors = [f"{name_text(one.subject)}, SHA-256 {fingerprint(one).hex()}" for one in store.anchors]
-    return tuple(anchors) or ("None was given.",)
-
-
-def _revocation_data(store: TrustStore) -> str:
-    crls, responses = len(store.crls), len(store.ocsp_responses)
-    if not crls and not responses:
-        return "None was given."
-    return f"{crls} CRL{'' if crls == 1 else 's'}, {responses} OCSP response{'' if responses == 1 else 's'}."
 
 
 def uid_name(uid: str) -> str:

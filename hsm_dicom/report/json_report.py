@@ -16,7 +16,10 @@ from hsm_dicom.dataset.tags import describe_tag, format_path
 from hsm_dicom.signatures.coverage.shares import Coverage
 from hsm_dicom.timestamps.validation import TimestampVerdict
 from hsm_dicom.trust import PathCertificate, TrustVerdict
+from hsm_dicom.validation.etsi import EtsiStatus, find_etsi_status, find_etsi_status_of_object
 from hsm_dicom.validation.policies.unmet import find_all_unmet
+from hsm_dicom.validation.remedies import find_remedy
+from hsm_dicom.validation.result import Ground
 from hsm_dicom.validation.validator import SignatureVerdict, Verdict
 
 SCHEMA = "hsm-dicom/verify/2"
@@ -45,6 +48,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "unmet": [
             {"code": one.code, "text": one.text, "remedy": one.remedy or None} for one in find_all_unmet(verdict)
         ],
+        "etsi": _etsi(find_etsi_status_of_object(verdict)),
         "sop_class_uid": identity.sop_class_uid or None,
         "sop_instance_uid": identity.sop_instance_uid or None,
         "series_instance_uid": identity.series_instance_uid or None,
@@ -64,7 +68,8 @@ def _signature(verdict: SignatureVerdict) -> dict[str, Any]:
         "number": found.number,
         "verdict": verdict.indication.code,
         "text": verdict.text,
-        "grounds": [{"code": g.code, "clause": g.clause, "detail": g.detail or None} for g in verdict.grounds],
+        "etsi": _etsi(find_etsi_status(verdict)),
+        "grounds": [_ground(ground) for ground in verdict.grounds],
         "integrity": found.finding.value,
         "signer": verdict.signer or None,
         "trusted": verdict.trusted,
@@ -78,6 +83,19 @@ def _signature(verdict: SignatureVerdict) -> dict[str, Any]:
         "coverage": _coverage(found.coverage) if found.coverage else None,
         "trust": _trust(verdict.trust) if verdict.trust else None,
         "timestamp": _timestamp(verdict.timestamp) if verdict.timestamp else None,
+    }
+
+
+def _etsi(status: EtsiStatus | None) -> dict[str, Any] | None:
+    return status and {"indication": status.indication.value, "sub_indication": status.sub_indication}
+
+
+def _ground(ground: Ground) -> dict[str, Any]:
+    return {
+        "code": ground.code,
+        "clause": ground.clause,
+        "detail": ground.detail or None,
+        "remedy": find_remedy(ground.code) or None,
     }
 
 

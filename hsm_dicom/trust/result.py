@@ -44,7 +44,7 @@ class Reason(StrEnum):
     TOO_COMPLEX = "too-complex"
 
 
-_SUB_INDICATIONS = {
+SUB_INDICATIONS = {
     Reason.NO_ANCHORS: "NO_CERTIFICATE_CHAIN_FOUND",
     Reason.NO_PATH: "NO_CERTIFICATE_CHAIN_FOUND",
     Reason.NOT_YET_VALID: "OUT_OF_BOUNDS_NO_POE",
@@ -55,9 +55,10 @@ _SUB_INDICATIONS = {
     Reason.WRONG_EXTENDED_KEY_USAGE: "CHAIN_CONSTRAINTS_FAILURE",
     Reason.REVOKED: "REVOKED_NO_POE",
     Reason.REVOCATION_UNKNOWN: "TRY_LATER",
+    Reason.MALFORMED: "NO_SIGNING_CERTIFICATE_FOUND",
 }
 """The sub-indications of INDETERMINATE (ETSI EN 319 102-1, 5.1.3); any other reason is a general failure."""
-_GENERAL_FAILURE = "CERTIFICATE_CHAIN_GENERAL_FAILURE"
+CHAIN_GENERAL_FAILURE = "CERTIFICATE_CHAIN_GENERAL_FAILURE"
 
 
 class Caution(StrEnum):
@@ -160,7 +161,7 @@ class TrustVerdict:
     @property
     def sub_indication(self) -> str | None:
         """The sub-indication of ETSI EN 319 102-1 for `Trust.INDETERMINATE`; None for any other answer."""
-        return _SUB_INDICATIONS.get(self.reason, _GENERAL_FAILURE) if self.trust is Trust.INDETERMINATE else None
+        return SUB_INDICATIONS.get(self.reason, CHAIN_GENERAL_FAILURE) if self.trust is Trust.INDETERMINATE else None
 
     @property
     def text(self) -> str:

@@ -9,11 +9,13 @@
 | `result`       | `Verdict` and its parts, as records                                              |
 | `policies`     | `VerificationPolicy` and `PolicyValidator`: what is asked of signatures          |
 | `remedies`     | what to do about each code                                                       |
+| `etsi`         | verdicts in the words of ETSI EN 319 102-1                                       |
 | `coverage`     | what a signature does not cover                                                  |
 | `signing_time` | the validation time, from a time stamp or the signer                             |
 | `trust`        | what the signer's certificate means for the signature                            |
 """
 
+from hsm_dicom.validation.etsi import EtsiStatus, MainIndication, find_etsi_status, find_etsi_status_of_object
 from hsm_dicom.validation.policies.policy import Part, PolicyError, Requirement, VerificationPolicy, load_policy
 from hsm_dicom.validation.policies.validator import PolicyValidator, PolicyVerdict
 from hsm_dicom.validation.result import (
@@ -33,8 +35,10 @@ from hsm_dicom.validation.verification import verify, verify_files
 
 __all__ = [
     "Cause",
+    "EtsiStatus",
     "Ground",
     "Indication",
+    "MainIndication",
     "Outcome",
     "Part",
     "PolicyError",
@@ -49,6 +53,8 @@ __all__ = [
     "Verdict",
     "VerificationPolicy",
     "emit_events",
+    "find_etsi_status",
+    "find_etsi_status_of_object",
     "load_policy",
     "make_unreadable_verdict",
     "verify",

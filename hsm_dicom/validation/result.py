@@ -289,7 +289,7 @@ class Verdict:
             case Outcome.POLICY_NOT_MET:
                 return f"{self._count_words()} The policy is not met: {' '.join(map(str, self.unmet))}"
             case Outcome.EXEMPT:
-                return "Accepted without a valid signature: the policy asks for none."
+                return "Accepted: the policy asks for no signature of it."
             case _:
                 return self._count_words()
 

@@ -118,6 +118,16 @@ class Validator:
             policy,
         )
 
+    @property
+    def store(self) -> TrustStore:
+        """The trust anchors of signers, with intermediates and revocation data."""
+        return self.signers.store
+
+    @property
+    def timestamp_store(self) -> TrustStore:
+        """The trust anchors of time stamping authorities."""
+        return self.timestamp_authorities.store
+
     def validate(self, file: VerifiedFile, *, now: datetime | None = None) -> Verdict:
         """Validate a file and all its signatures. Never raises for what the file contains."""
         now = now or current_time()

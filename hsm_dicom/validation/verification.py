@@ -18,8 +18,9 @@ from hsm_dicom.signatures.batch import check_files
 from hsm_dicom.signatures.integrity import check_integrity
 from hsm_dicom.trust import Sourced, TrustStore
 from hsm_dicom.validation.policies.policy import VerificationPolicy, load_policy
+from hsm_dicom.validation.policies.validator import PolicyValidator
 from hsm_dicom.validation.result import Verdict
-from hsm_dicom.validation.validator import Validator, emit_events, make_unreadable_verdict
+from hsm_dicom.validation.validator import emit_events, make_unreadable_verdict
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Trust: TypeAlias = TrustStore | x509.Certificate | StrPath | Iterable[x509.Certificate | StrPath] | None
@@ -36,6 +37,7 @@ def verify(
     timestamp_trust: Trust = None,
     online: bool = False,
     now: datetime | None = None,
+    calling_ae_title: str = "",
 ) -> Verdict:
     """Return the verdict on a DICOM object: who signed it, whether they are trusted, and what is covered.
 
@@ -51,6 +53,7 @@ def verify(
     no signer is trusted, and signatures are indeterminate; the operating system's store is never used. ``policy`` is a
     `Policy`, or the path of its TOML file; None has the defaults. ``online`` fetches missing issuers, CRLs and OCSP
     responses. ``now`` is the validation time for signatures without a time, aware of its time zone.
+    ``calling_ae_title`` is that of who sent the object, for rules of the policy that ask for it.
 
     Each signature is an event `SignatureValidated`. To verify many objects, use `verify_files`, or a
     `hsm_dicom.validation.Validator`, which caches its answers about certificates. Raises TypeError and ValueError for
@@ -58,7 +61,7 @@ def verify(
     TrustFileError and PolicyError.
     """
     validator = build_validator(trust, policy, timestamp_trust, online=online)
-    verdict = validator.validate(check_integrity(source), now=_aware(now))
+    verdict = validator.validate(check_integrity(source), now=_aware(now), calling_ae_title=_text(calling_ae_title))
     emit_events(verdict)
     return verdict
 
@@ -71,6 +74,7 @@ def verify_files(
     timestamp_trust: Trust = None,
     online: bool = False,
     now: datetime | None = None,
+    calling_ae_title: str = "",
     jobs: int = 1,
     stop: threading.Event | None = None,
 ) -> Generator[Verdict]:
@@ -88,18 +92,24 @@ def verify_files(
     require_count("jobs", jobs)
     require_stop(stop)
     names = [path_text("Each of paths", path) for path in paths]
-    return _verify(names, build_validator(trust, policy, timestamp_trust, online=online), _aware(now), jobs, stop)
+    validator = build_validator(trust, policy, timestamp_trust, online=online)
+    return _verify(names, validator, _aware(now), _text(calling_ae_title), jobs, stop)
 
 
 def _verify(
-    names: list[str], validator: Validator, now: datetime | None, jobs: int, stop: threading.Event | None
+    names: list[str],
+    validator: PolicyValidator,
+    now: datetime | None,
+    calling_ae_title: str,
+    jobs: int,
+    stop: threading.Event | None,
 ) -> Generator[Verdict]:
     with worker_pool(jobs) as executor:
         for outcome in check_files(names, executor=executor, stop=stop):
             if outcome.result is None:
                 verdict = make_unreadable_verdict(outcome.path, outcome.error or RuntimeError("no result"), now=now)
             else:
-                verdict = validator.validate(outcome.result, now=now)
+                verdict = validator.validate(outcome.result, now=now, calling_ae_title=calling_ae_title)
             emit_events(verdict)
             yield verdict
 
@@ -110,13 +120,13 @@ def build_validator(
     timestamp_trust: Trust = None,
     *,
     online: bool = False,
-) -> Validator:
+) -> PolicyValidator:
     """Return a validator for the arguments of `verify`. Raises TypeError for an argument of another type."""
     require_bool("online", online)
-    return Validator.from_stores(
+    return PolicyValidator.from_stores(
+        _policy(policy),
         build_store(trust, "trust"),
         timestamp_authorities=build_store(timestamp_trust, "timestamp_trust"),
-        policy=_policy(policy),
         online=online,
     )
 
@@ -151,6 +161,12 @@ def _policy(policy: object) -> VerificationPolicy:
     if isinstance(policy, str | os.PathLike):
         return load_policy(Path(path_text("policy", policy)))
     raise TypeError(f"policy must be a Policy, the path of a policy file, or None, not {kind_of(policy)}.")
+
+
+def _text(title: object) -> str:
+    if not isinstance(title, str):
+        raise TypeError(f"calling_ae_title must be a text, not {kind_of(title)}.")
+    return title
 
 
 def _aware(now: object) -> datetime | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hsm_dicom.cli.options import Config, Files, Jobs, Json, Only, Verbose
-
-if TYPE_CHECKING:
-    from hsm_dicom.validation.validator import Validator
+from hsm_dicom.cli.options import Config, Files, Jobs, Json, Verbose
 
 EXAMPLE = "Example: hsm-dicom verify signed/ --trust hospital-ca.pem --crl hospital-ca.crl --require creator"
+
+PROBLEMS = "problems"
+"""The word for `--only` that selects verdicts, not files."""
 
 BRIEF_FROM = 10
 """With more files than this, each gets one line instead of a block."""
@@ -37,7 +37,8 @@ Trust = Annotated[
     typer.Option(
         "--trust",
         metavar="FILE",
-        help="CA certificates that are trusted, PEM or DER, or a folder of them. Repeatable.",
+        help="CA certificates that are trusted, PEM or DER, or a folder of them. Repeatable. Without it, those of "
+        "[trust] in the configuration.",
         show_default=False,
         rich_help_panel=_TRUST,
     ),
@@ -82,14 +83,34 @@ Require = Annotated[
         rich_help_panel=_DEMANDS,
     ),
 ]
-PolicyFile = Annotated[
-    Path | None,
+PolicyName = Annotated[
+    str | None,
     typer.Option(
         "--policy",
-        metavar="FILE",
-        help="All requirements, as TOML; see docs/explanation/verdicts.md in the sources.",
+        metavar="NAME|FILE",
+        help="All requirements: the NAME of a [policies.NAME] of the configuration, or a TOML file (with a / or ending "
+        "in .toml).",
         show_default=False,
         rich_help_panel=_DEMANDS,
+    ),
+]
+CallingAeTitle = Annotated[
+    str,
+    typer.Option(
+        "--calling-ae-title",
+        metavar="TITLE",
+        help="Apply the rules of the policy as if this AE title had sent the objects.",
+        show_default=False,
+        rich_help_panel=_DEMANDS,
+    ),
+]
+Selection = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="PATTERN|problems",
+        help="In folders, only files whose names match, such as '*.dcm'; problems: show only files that are not good.",
+        show_default=False,
     ),
 ]
 Brief = Annotated[
@@ -138,8 +159,9 @@ def verify(
     tsa: TimestampAuthorities = None,
     online: Online = False,
     require: Require = None,
-    policy: PolicyFile = None,
-    only: Only = None,
+    policy: PolicyName = None,
+    calling_ae_title: CallingAeTitle = "",
+    only: Selection = None,
     brief: Brief = None,
     dump_mac: MacFolder = None,
     html: HtmlPage = None,
@@ -154,14 +176,30 @@ def verify(
     from hsm_dicom.cli.files import expand
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.runs.attempts import interruptible
-    from hsm_dicom.cli.runs.verifying import VerificationRun
+    from hsm_dicom.cli.runs.trusting import TrustOptions, open_validator
+    from hsm_dicom.cli.runs.verifying import Shown, VerificationRun
     from hsm_dicom.cli.runs.workers import open_workers
+    from hsm_dicom.config import find_configuration
 
-    chosen = expand(files, only)
-    with open_configuration(config):
-        validator = _validator(trust, intermediate, crl, ocsp, tsa, policy, require, online=online)
-        short = len(chosen.inputs) > BRIEF_FROM if brief is None else brief
-        run = VerificationRun(validator, json=json, brief=short, dump=dump_mac, html=html)
+    patterns = [one for one in only or () if one != PROBLEMS]
+    if len(patterns) > 1:
+        raise typer.BadParameter("--only takes one PATTERN, and the word problems.")
+    chosen = expand(files, *patterns)
+    options = TrustOptions(trust or (), intermediate or (), crl or (), ocsp or (), tsa or (), online=online)
+    with open_configuration(config) as configuration:
+        validator, source = open_validator(
+            configuration, find_configuration(config), options, policy, [one.value for one in require or ()]
+        )
+        many = len(chosen.inputs) > BRIEF_FROM
+        how = Shown(
+            json=json,
+            brief=many if brief is None else brief,
+            problems_only=PROBLEMS in (only or ()),
+            lists_problems=many,
+        )
+        run = VerificationRun(
+            validator, how, source=source, calling_ae_title=calling_ae_title, dump=dump_mac, html=html
+        )
         paths = [str(item.path) for item in chosen.inputs]
         if resume is not None:
             paths = run.remove_validated(paths, resume)
@@ -174,28 +212,3 @@ def verify(
             run.verify(paths, executor, advance, stop)
         run.summarise()
     raise typer.Exit(run.status)
-
-
-def _validator(
-    trust: list[Path] | None,
-    intermediates: list[Path] | None,
-    crls: list[Path] | None,
-    ocsp: list[Path] | None,
-    authorities: list[Path] | None,
-    policy: Path | None,
-    require: list[RequirementName] | None,
-    *,
-    online: bool,
-) -> Validator:
-    from hsm_dicom.trust import TrustStore
-    from hsm_dicom.validation.policies.policy import Requirement, VerificationPolicy, load_policy
-    from hsm_dicom.validation.validator import Validator
-
-    def store(anchors: list[Path] | None) -> TrustStore:
-        return TrustStore.from_files(
-            anchors or (), intermediates=intermediates or (), crls=crls or (), ocsp_responses=ocsp or ()
-        )
-
-    demands = VerificationPolicy() if policy is None else load_policy(policy)
-    demands = demands.with_requirements(Requirement(name.value) for name in require or ())
-    return Validator.from_stores(store(trust), timestamp_authorities=store(authorities), policy=demands, online=online)

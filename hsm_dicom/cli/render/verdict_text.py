@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hsm_dicom.cli.remedies import remedy_for
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.output import shown
 from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.validation.coverage import list_names
+from hsm_dicom.validation.remedies import find_remedy
 from hsm_dicom.validation.validator import (
+    Cause,
+    Ground,
     Indication,
     Outcome,
     SignatureVerdict,
@@ -44,9 +46,8 @@ def print_line(verdict: Verdict) -> None:
     if texts and unmet:
         text += "."
     sign = (_SIGNS[Indication.QUESTIONABLE], output.UNSURE) if verdict.outcome is Outcome.QUESTIONABLE else None
-    output.result(
-        verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((text, unmet)).rstrip()}", sign=sign
-    )
+    good = verdict.outcome in (Outcome.GOOD, Outcome.EXEMPT)
+    output.result(good, f"{shown(verdict.name)}: {' '.join((text, unmet)).rstrip()}", sign=sign)
 
 
 def print_block(verdict: Verdict) -> None:
@@ -57,10 +58,13 @@ def print_block(verdict: Verdict) -> None:
         output.say((whose, output.QUIET), indent=2)
     for one in verdict.signatures:
         _print_signature(one)
+    if verdict.outcome is Outcome.EXEMPT:
+        output.outcome(True, shown(verdict.text), indent=2)
     if verdict.outcome is Outcome.NO_SIGNATURE:
         output.outcome(False, shown(verdict.text), indent=2)
-    elif verdict.unmet:
-        output.outcome(False, shown(f"The policy is not met: {' '.join(map(str, verdict.unmet))}"), indent=2)
+    for demand in verdict.unmet:
+        output.outcome(False, shown(f"The policy is not met: {demand.text}"), indent=2)
+        output.say((shown(demand.remedy), output.QUIET), indent=4)
 
 
 def _print_signature(verdict: SignatureVerdict) -> None:
@@ -85,9 +89,15 @@ def _signature_rows(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
         yield "meets", ", ".join(profile.value for profile in signature.profiles)
     if signature.coverage is not None:
         yield from _coverage_rows(signature.coverage, proven=verdict.protects)
-    notes = (f"{ground.detail} {remedy_for(ground.code)}".strip() for ground in verdict.grounds)
+    notes = (f"{ground.detail} {_remedy(verdict, ground)}".strip() for ground in verdict.grounds)
     for note in filter(None, dict.fromkeys(notes)):
         yield "note", shown(note)
+
+
+def _remedy(verdict: SignatureVerdict, ground: Ground) -> str:
+    """Return what to do about a ground; of valid signatures only where something was not given."""
+    is_asked = not verdict.indication.good or ground.code == Cause.TIMESTAMP_NOT_VALIDATED
+    return find_remedy(ground.code) if is_asked else ""
 
 
 def _time_row(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:

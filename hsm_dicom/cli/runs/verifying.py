@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from hsm_dicom.dataset.dicom_file import file_state
 from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import DicomError
 from hsm_dicom.report import SCHEMA, json_line, write_html
+from hsm_dicom.report.basis import list_subjects
 from hsm_dicom.signatures import check_files, dump_macs
+from hsm_dicom.validation import PolicyValidator
 from hsm_dicom.validation.validator import (
     Outcome,
-    Validator,
     Verdict,
     emit_events,
     make_unreadable_verdict,
@@ -35,13 +37,43 @@ class UnreadableResultsError(DicomError):
     """The file of --resume is not the output of an earlier run."""
 
 
-class VerificationRun:
-    """One run over many files, with the outcomes and their output."""
+LISTED_PROBLEMS = 50
+"""The number of files that the end of a run lists again."""
 
-    def __init__(self, validator: Validator, *, json: bool, brief: bool, dump: Path | None, html: Path | None) -> None:
+
+@dataclass(frozen=True)
+class Shown:
+    """How a run shows its verdicts: as JSON, or as lines (`brief`) or blocks.
+
+    `problems_only` leaves out the files that are good; `lists_problems` repeats the others at the end.
+    """
+
+    json: bool = False
+    brief: bool = False
+    problems_only: bool = False
+    lists_problems: bool = False
+
+
+class VerificationRun:
+    """One run over many files, with the outcomes and their output.
+
+    `source` is the configuration whose `[trust]` is used, None if the options say whom to trust.
+    """
+
+    def __init__(
+        self,
+        validator: PolicyValidator,
+        shown: Shown,
+        *,
+        source: Path | None = None,
+        calling_ae_title: str = "",
+        dump: Path | None = None,
+        html: Path | None = None,
+    ) -> None:
         self.validator = validator
-        self.json = json
-        self.brief = brief
+        self.shown = shown
+        self.source = source
+        self.calling_ae_title = calling_ae_title
         self.dump = dump
         self.html = html
         self.for_page: list[Verdict] = []
@@ -49,6 +81,8 @@ class VerificationRun:
         self.outcomes: Counter[Outcome] = Counter()
         self.earlier: Counter[Outcome] = Counter()
         self.undumped = 0
+        self.problems: list[tuple[str, str]] = []
+        self.unlisted = 0
 
     @property
     def status(self) -> int:
@@ -78,13 +112,14 @@ class VerificationRun:
         # A verdict from the clock tick in which the file changed, or from the future, may be about other content.
         written = datetime.fromtimestamp(status.st_ctime, UTC)
         return written < validated_at <= datetime.now(UTC) and resume_key == self.validator.compute_resume_key(
-            file_state(status)
+            file_state(status), self.calling_ae_title
         )
 
     def verify(
         self, paths: Sequence[str], executor: Executor, advance: Callable[[], None], stop: threading.Event
     ) -> None:
         """Verify all files until `stop` is set, and report each verdict at once."""
+        self._report_trust()
         if self.dump is not None:
             self.dump.mkdir(parents=True, exist_ok=True)
         with closing(check_files(paths, executor=executor, stop=stop)) as outcomes:
@@ -93,7 +128,7 @@ class VerificationRun:
                     break
                 advance()
                 if found.result is not None:
-                    self._take(self.validator.validate(found.result))
+                    self._take(self.validator.validate(found.result, calling_ae_title=self.calling_ae_title))
                 else:
                     self._take_unreadable(found.path, found.error or RuntimeError("no result"))
 
@@ -109,10 +144,27 @@ class VerificationRun:
     def _take(self, verdict: Verdict) -> None:
         self.outcomes[verdict.outcome] += 1
         emit_events(verdict)
-        self._report(verdict)
+        if not is_good(verdict.outcome):
+            self._remember(verdict)
+        if not (self.shown.problems_only and is_good(verdict.outcome)):
+            self._report(verdict)
         self._dump(verdict)
         if self.html is not None:
             self.for_page.append(verdict)
+
+    def _remember(self, verdict: Verdict) -> None:
+        if len(self.problems) < LISTED_PROBLEMS:
+            self.problems.append((verdict.name, verdict.text))
+        else:
+            self.unlisted += 1
+
+    def _report_trust(self) -> None:
+        """Say whose signatures are trusted, if the configuration says so and not the command line."""
+        if self.source is None or self.shown.json:
+            return
+        policy = f", policy {self.validator.name}" if self.validator.name else ""
+        anchors = list_subjects(self.validator.store) or ["none"]
+        output.say((f"Trust anchors of [trust] in {self.source}: {'; '.join(anchors)}{policy}", output.QUIET))
 
     def summarise(self) -> None:
         """Report the counts of outcomes, and write the HTML page if its path is set."""
@@ -123,10 +175,8 @@ class VerificationRun:
     def _report_sum(self) -> None:
         seconds = time.perf_counter() - self.started
         counts = self.outcomes + self.earlier
-        if self.json:
-            counted = {outcome.value: counts[outcome] for outcome in Outcome}
-            summary = {"outcomes": counted, "exit_status": self.status, "seconds": round(seconds, 3)}
-            output.write_json("verify-summary", summary)
+        if self.shown.json:
+            output.write_json("verify-summary", self._make_summary(counts, seconds))
             return
         total = sum(counts.values())
         if total == 1 and not self.earlier:
@@ -134,11 +184,35 @@ class VerificationRun:
         print()
         for outcome, words in _SUMMARY.items():
             if counts[outcome]:
-                output.outcome(outcome is Outcome.GOOD, f"{output.count(counts[outcome], 'file')} {words}")
+                output.outcome(is_good(outcome), f"{output.count(counts[outcome], 'file')} {words}")
         done = sum(self.outcomes.values())
         rate = f", {done / seconds:,.0f} files/s" if done > 9 else ""
         before = f" ({sum(self.earlier.values())} of them before)" if self.earlier else ""
         output.say((f"{output.count(total, 'file')}{before} in {seconds:.1f} s{rate}", output.QUIET))
+        if self.shown.lists_problems and not self.shown.problems_only and len(self.problems) + self.unlisted < done:
+            self._list_problems()
+
+    def _list_problems(self) -> None:
+        """List the files that are not good again, which many good ones may have moved out of sight."""
+        if not self.problems:
+            return
+        print()
+        output.say(f"{output.count(len(self.problems) + self.unlisted, 'file')} not good:")
+        for name, text in self.problems:
+            output.result(False, f"{output.shown(name)}: {output.shown(text)}")
+        if self.unlisted:
+            output.say(f"and {self.unlisted} more; --only problems shows all of them.")
+
+    def _make_summary(self, counts: Counter[Outcome], seconds: float) -> dict[str, object]:
+        return {
+            "outcomes": {outcome.value: counts[outcome] for outcome in Outcome},
+            "exit_status": self.status,
+            "seconds": round(seconds, 3),
+            "policy": self.validator.name or None,
+            "configuration": None if self.source is None else str(self.source),
+            "trust_anchors": list_subjects(self.validator.store),
+            "timestamp_anchors": list_subjects(self.validator.timestamp_store),
+        }
 
     def _dump(self, verdict: Verdict) -> None:
         if self.dump is None or not verdict.signatures:
@@ -150,14 +224,20 @@ class VerificationRun:
             output.complain(verdict.name, sentence(error))
 
     def _report(self, verdict: Verdict) -> None:
-        if self.json:
+        if self.shown.json:
             print(json_line(verdict), flush=True)
         elif verdict.outcome is not Outcome.UNREADABLE:
-            (print_line if self.brief else print_block)(verdict)
+            (print_line if self.shown.brief else print_block)(verdict)
+
+
+def is_good(outcome: Outcome) -> bool:
+    """Return whether a file with this outcome needs no attention."""
+    return outcome in (Outcome.GOOD, Outcome.EXEMPT)
 
 
 _SUMMARY = {
     Outcome.GOOD: "with valid signatures only",
+    Outcome.EXEMPT: "of which the policy asks no signature",
     Outcome.QUESTIONABLE: "with signatures that are questionable",
     Outcome.POLICY_NOT_MET: "with valid signatures, but not what is required",
     Outcome.NO_SIGNATURE: "without a signature",

@@ -98,6 +98,12 @@ class VerificationPolicy(PolicySection):
     Raises `pydantic.ValidationError`, a ValueError, for an unknown field or value.
     """
 
+    @classmethod
+    def from_section(cls, section: PolicySection) -> Self:
+        """Return the policy of a table of the configuration, with the same keys set."""
+        own = {name: getattr(section, name) for name in section.model_fields_set}
+        return cls.model_construct(section.model_fields_set, **own)
+
     def with_requirements(self, requirements: Iterable[Requirement | str]) -> Self:
         """Return the same policy with more required, in each of its rules: members of `Requirement`, or their values.
 

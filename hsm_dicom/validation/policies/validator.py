@@ -110,12 +110,12 @@ class PolicyValidator:
     @property
     def store(self) -> TrustStore:
         """The trust anchors of signers, with intermediates and revocation data."""
-        return self.fallback.signers.store
+        return self.fallback.store
 
     @property
     def timestamp_store(self) -> TrustStore:
         """The trust anchors of time stamping authorities."""
-        return self.fallback.timestamp_authorities.store
+        return self.fallback.timestamp_store
 
     def validate(self, file: VerifiedFile, *, calling_ae_title: str = "", now: datetime | None = None) -> Verdict:
         """Validate a file and all its signatures. Never raises for what the file contains."""

@@ -88,7 +88,7 @@ def test_without_trust_who_signed_is_indeterminate(run: Run, signed: Path) -> No
     result = run("verify", signed)
     assert result.status == exits.BAD_SIGNATURE
     assert "? cannot tell who signed, because no trust anchors were given" in result.said
-    assert "Add --trust FILE with the certificate of a CA." in result.said
+    assert "Give the CA of the signers with --trust, or in anchors of [trust]." in result.said
 
 
 def test_a_file_without_signature_is_100(verify) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from hsm_dicom.dataset.values import ObjectIdentity
 from hsm_dicom.report import ReportError, write_html
+from hsm_dicom.report.basis import describe_demands
 from hsm_dicom.report.html_report import html_page
-from hsm_dicom.report.html_views import look, policy_words, signature_view
+from hsm_dicom.report.html_views import look, signature_view
 from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.validation.validator import Validator, Verdict, make_unreadable_verdict
 from tests.hsm_dicom.report.chromium import rendered, seen
@@ -189,7 +190,7 @@ def test_a_policy_is_said_in_sentences() -> None:
     strict = validator(
         require={"creator", "timestamp"}, cover={"identity"}, weak_mac_algorithms=(), revocation="required"
     ).policy
-    assert policy_words(strict) == [
+    assert describe_demands(strict) == [
         "A signature that meets: creator.",
         "A time stamp.",
         "Covered: identity.",
