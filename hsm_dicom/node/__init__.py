@@ -14,6 +14,7 @@
 | `problems`    | collection of problems, each with file, line, key and remedy                 |
 | `policies`    | policies, and opening one with the trust of the configuration                 |
 | `opening`     | from the plan to open devices, trust and transports, with an owner           |
+| `check_report` | what the check of a configuration reports                                    |
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
 | `acceptance`  | what a tested device can be used for in DICOM                                |
 | `groups`      | the state of an identity whose key is on several tokens                      |
@@ -33,7 +34,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hsm_dicom.node.check import ConfigurationReport, check_configuration
+    from hsm_dicom.node.check import check_configuration
+    from hsm_dicom.node.check_report import ConfigurationReport
     from hsm_dicom.node.compiler import compile_plan, read_plan
     from hsm_dicom.node.opening import OpenedListener, OpenedPeer, Resources, open_listener, open_peer
     from hsm_dicom.node.plan import GatewayPlan, ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan, TrustPlan
@@ -62,7 +64,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "check": ("ConfigurationReport", "check_configuration"),
+    "check": ("check_configuration",),
+    "check_report": ("ConfigurationReport",),
     "compiler": ("compile_plan", "read_plan"),
     "opening": ("OpenedListener", "OpenedPeer", "Resources", "open_listener", "open_peer"),
     "plan": ("GatewayPlan", "ListenerPlan", "NodePlan", "PeerPlan", "RoutePlan", "SecretKeysPlan", "TrustPlan"),

@@ -15,7 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -26,17 +26,18 @@ from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.opening import use_token_names
-from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import RouteSettings
 from hsm_dicom.identity import EXPIRY_WARNING, Identity, IdentityAccess, find_expiry_remark, read_certificates
 from hsm_dicom.iscl import ISCLContext, ISCLSettings
 from hsm_dicom.network.addresses import format_address
 from hsm_dicom.network.settings import ISCLExemption
+from hsm_dicom.node.check_report import CheckedIdentity, CheckedRoute, ConfigurationReport
 from hsm_dicom.node.clashes import find_missing_addresses
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.opening import make_transport, open_identity, open_resources, open_secret_keys
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan
+from hsm_dicom.node.policies import check_policies
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import review_trust
@@ -46,61 +47,6 @@ from tokens.group.vendors import find_vendor_group
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pins.sources import FromCredential, FromEnvironment, FromFile, PinPad, PinSource, Prompt
 from tokens.pkcs11.search import TokenInfo
-
-
-@dataclass(frozen=True)
-class CheckedIdentity:
-    """An identity that works: what was read of it."""
-
-    name: str
-    subject: str
-    not_after: datetime
-
-
-@dataclass(frozen=True)
-class CheckedRoute:
-    """A route of the gateway. `is_ready` is None if keys that it needs were not checked.
-
-    `entrance` is where callers reach it, as the file has it: `key` ("listen", "socket" or "listener") and value.
-    `plain_readers` are the plain devices that can read patients' data by `reading_services`, and with them whoever
-    takes their address and AE title.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    entrance: tuple[str, str]
-    target: str
-    transport: str
-    called: tuple[str, ...]
-    services: tuple[str, ...]
-    objects: str
-    plain_readers: tuple[str, ...]
-    reading_services: tuple[str, ...]
-    is_ready: bool | None
-
-
-@dataclass(frozen=True)
-class ConfigurationReport:
-    """What the check found: the tokens that accepted their PIN, and the identities and secret keys that work.
-
-    `is_expiring` is True if a certificate or CRL has expired, or will within the given time. `secret_keys` lists for
-    each ISCL table ("peers.archive.iscl") which keys are on its devices. `not_checked` lists the identities and ISCL
-    tables whose keys were not checked, since nobody logged in to their token.
-    """
-
-    file: Path
-    problems: tuple[Problem, ...]
-    tokens: tuple[str, ...]
-    identities: tuple[CheckedIdentity, ...]
-    secret_keys: dict[str, str]
-    not_checked: tuple[str, ...]
-    routes: tuple[CheckedRoute, ...] = ()
-    is_expiring: bool = False
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether there is no error; warnings may be left."""
-        return all(problem.severity is Severity.WARNING for problem in self.problems)
 
 
 def check_configuration(
@@ -137,6 +83,7 @@ class _Check:
     logged_in: list[str] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
     found: dict[str, TokenInfo] = field(default_factory=dict)
+    certificates: list[x509.Certificate] = field(default_factory=list)
     is_expiring: bool = False
 
     def run(self) -> ConfigurationReport:
@@ -219,6 +166,7 @@ class _Check:
                 remedy = "It is allowed explicitly." if allowed else "Consider a key that was generated on the token."
                 self.problems.warn(place, f"About its key: {finding.text}.", remedy)
             self._check_members((*place, "tokens"), identity)
+            self.certificates += [one.certificate for one in identity.all]
             if access.certificate is None:
                 for one in identity.all:
                     self._check_dates((*place, "certificate"), one.certificate)
@@ -297,6 +245,7 @@ class _Check:
                 self.is_expiring |= remark.expires
                 report = self.problems.add if remark.refuses else self.problems.warn
                 report(("trust", remark.key), remark.text, remark.remedy)
+            check_policies(self.plan, self.problems, self.certificates)
 
     # -- retired profiles -------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ def compile_plan(reading: Reading) -> NodePlan:
     problems = ProblemCollector(reading, reading.problems)
     tokens = _compile_tokens(configuration, problems)
     identities = _compile_identities(configuration, problems)
+    policies = compile_policies(reading, problems)
     peers = PeerCompiler(reading, identities, problems).compile_all()
     listeners = ListenerCompiler(reading, identities, peers, problems).compile_all()
     settings = [listener.settings for listener in listeners.values()]
@@ -66,7 +67,7 @@ def compile_plan(reading: Reading) -> NodePlan:
             timestamp_anchors=trust.timestamp_anchors,
             revocation=RevocationPolicy(trust.revocation),
         ),
-        policies=problems.keep_resolved("policies", compile_policies(reading)),
+        policies=problems.keep_resolved("policies", policies),
         peers=problems.keep_resolved("peers", peers),
         listeners=problems.keep_resolved("listeners", listeners),
         plain=problems.keep_resolved("plain", devices),

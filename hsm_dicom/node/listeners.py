@@ -132,6 +132,8 @@ class ListenerCompiler:
             what = f"There is no policy '{section.policy}' in the configuration."
             remedy = f"Write [policies.{section.policy}], or name one of: {join_names(policies)}."
             problems.add((*place, "policy"), what, remedy)
+        elif section.policy is not None and problems.is_unresolved("policies", section.policy):
+            problems.mark_unresolved(place)
         if section.check_signatures:
             what = "check_signatures is deprecated, and the next version refuses it: it accepts a signature by anyone."
             problems.warn((*place, "check_signatures"), what, 'Write policy = "NAME", with a [policies.NAME].')

@@ -20,7 +20,8 @@ from hsm_dicom.config import Configuration, ConfigurationError, find_token_acces
 from hsm_dicom.config.opening import open_configuration
 from hsm_dicom.identity import load_identity
 from hsm_dicom.identity.errors import NoTokenCertificateError
-from hsm_dicom.node.check import ConfigurationReport, check_configuration
+from hsm_dicom.node.check import check_configuration
+from hsm_dicom.node.check_report import ConfigurationReport
 from hsm_dicom.node.opening import Resources
 from hsm_dicom.node.readiness import Readiness
 from tests.hsm_dicom.ceremony import certify, configuration_text

@@ -11,7 +11,7 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.options import Config, Json, Verbose, WarnDays
 
 if TYPE_CHECKING:
-    from hsm_dicom.node.check import CheckedRoute, ConfigurationReport
+    from hsm_dicom.node.check_report import CheckedRoute, ConfigurationReport
 
 EXAMPLE = "Example: hsm-dicom check-config --config /etc/hsm-dicom/hsm-dicom.toml"
 

@@ -6,5 +6,6 @@
 | `demands`   | the demands against the signatures of one object: all that are not met       |
 | `names`     | names of certificates against those that a policy lists                      |
 | `unmet`     | everything that keeps an object from meeting a policy                        |
+| `contradictions` | policies that no object can meet                                        |
 | `validator` | `PolicyValidator`: the rule for an object, and its `PolicyVerdict`           |
 """

@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.config import Severity
-from hsm_dicom.node.check import ConfigurationReport, check_configuration
+from hsm_dicom.node.check import check_configuration
+from hsm_dicom.node.check_report import ConfigurationReport
 from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import NOW, Authority
 from tests.softhsm import MODULE, TestToken, set_pin

@@ -13,6 +13,7 @@ from hsm_dicom.config.devices import NotConfiguredError
 from hsm_dicom.network.settings import Quarantine
 from hsm_dicom.network.store import store
 from hsm_dicom.node import open_policy
+from hsm_dicom.node.check import check_configuration
 from hsm_dicom.node.compiler import read_plan
 from hsm_dicom.node.opening import open_listener, open_peer
 from hsm_dicom.node.service import Service
@@ -163,3 +164,14 @@ def test_a_reload_uses_the_policy_that_the_file_has_then(write: Write, tmp_path:
         load("")
         assert service.reload()
         assert not store(peer, transport, title, [ct_image(tmp_path, "2.dcm")]).done
+
+
+def test_check_config_reports_policies_that_can_never_be_met(place: Path) -> None:
+    text = POLICY.replace("CN=Hospital CA", "CN=Other CA")
+    (problem,) = check_configuration(write_without_token(place, text)).problems
+    assert (problem.severity, problem.key, problem.line) == ("error", "policies.archive.rules.0.issuers", 11)
+    assert "No object can meet tomography: no trust anchor leads to 'CN=Other CA'" in problem.text
+    plan = read_plan(write_without_token(place, POLICY + 'key_types = ["ec"]\n'))
+    (problem,) = plan.problems
+    assert (problem.key, problem.line) == ("policies.archive.rules.0.key_types", 13)
+    assert not check_configuration(write_without_token(place, POLICY)).problems

@@ -29,7 +29,8 @@ from hsm_dicom.gateway.settings import (
     StatusSettings,
 )
 from hsm_dicom.gateway.status import ConditionKind
-from hsm_dicom.node.check import ConfigurationReport, check_configuration
+from hsm_dicom.node.check import check_configuration
+from hsm_dicom.node.check_report import ConfigurationReport
 from hsm_dicom.node.compiler import read_plan
 from tests.hsm_dicom.network.iscl_site import ISCLSite
 from tests.hsm_dicom.node.conftest import Write
