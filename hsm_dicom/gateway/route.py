@@ -27,7 +27,6 @@ from hsm_dicom.gateway.authorisation import (
 from hsm_dicom.gateway.events import RelayEnded, RelayOpened, RelayRefused, RouteChanged
 from hsm_dicom.gateway.relay.association import Call, RelayedAssociation
 from hsm_dicom.gateway.relay.negotiation import Acceptance
-from hsm_dicom.gateway.relay.threads import AssociationThreads
 from hsm_dicom.gateway.services import find_service
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
 from hsm_dicom.gateway.sources import Sources
@@ -52,7 +51,6 @@ class Route:
 
     def __init__(self, settings: RouteSettings, target: Target, make_tap: MakeTap | None = None) -> None:
         self._settings, self._target, self._make_tap = settings, target, make_tap
-        self._threads = AssociationThreads(f"relay-{settings.name}")
         self._running: set[RelayedAssociation] = set()
         self._sources = Sources(settings.limits)
         self._places = 0
@@ -281,7 +279,7 @@ class Route:
         with self._changing:
             self._running.add(association)
         try:
-            association.start(self._threads)
+            association.start()
         except BaseException:  # such as no more threads
             with self._changing:
                 self._running.discard(association)

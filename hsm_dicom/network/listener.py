@@ -1,15 +1,13 @@
 """Accept connections, and do their handshakes so that no peer can delay another.
 
-One thread accepts and waits; a small pool of threads computes. A connection uses the pool only for computation. Idle
-or slow peers therefore cost only file descriptors, until their deadline, and their number is limited
+One thread accepts and watches the deadlines; a small pool of threads waits for the connections and computes. Idle or
+slow peers therefore cost only file descriptors, until their deadline, and their number is limited
 (`unidentified/places.py`). When its A-ASSOCIATE-RQ has arrived, a connection is passed to `serve`. Each refusal emits
 an event, and the socket stays open briefly so that the peer can read the reason.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
 import queue
 import socket
@@ -39,7 +37,7 @@ from hsm_dicom.network.unidentified.pending import (
     make_timeout_error,
 )
 from hsm_dicom.network.unidentified.places import Places, get_origin
-from hsm_dicom.network.unidentified.readiness import Readiness
+from hsm_dicom.network.unidentified.readiness import Readiness, Turnstile
 from hsm_dicom.network.unidentified.reports import (
     report_failed_handshake,
     report_missing_address,
@@ -50,6 +48,7 @@ from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import abort
 from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, send_last_pdu
 from hsm_dicom.tls import FailureReason, HandshakeError
+from hsm_dicom.transport.alarm import Alarm
 from hsm_dicom.transport.events import log, make_handshake_event
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
 from hsm_dicom.transport.pump import PumpedSocket
@@ -61,7 +60,9 @@ _WORKERS_SECONDS = 1.0
 """Maximum time for the handshakes that compute when the listener stops. A device that works answers within it."""
 
 Serve = Callable[[Secured, Address, AssociateRequest], bytes | None]
-"""Function that serves a connection and its request: returns None, or the PDU to reject it. Called in the pool."""
+"""Function that serves a connection and its request: returns None, or the PDU to reject it.
+
+Called in the pool. `unidentified.workers.continue_with` lets the thread go on with the association."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,16 @@ class Listener:
         if bound is None and not can_bind(address[0]):
             report_missing_address(name, address)
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
-        self._readiness: Readiness[Pending | socket.socket] = Readiness()
-        self._wake_up, self._woken = socket.socketpair()
-        self._wake_up.setblocking(False)  # whoever wakes a loop that is stuck does not wait for it
+        self._readiness: Readiness[socket.socket | Alarm] = Readiness()
+        self._turnstile: Turnstile[Pending] = Turnstile()
+        self._alarm = Alarm()
         self._places: Places[Pending] = Places(self.limits)
         self._lingering = Lingering(self._readiness, self.limits.unidentified)
         self._pumped: WeakSet[PumpedSocket] = WeakSet()
         """Sockets with their own threads that do not belong to an association yet; the threads keep them alive."""
-        self._workers = Workers(self.limits.workers, f"handshake-{name}")
+        self._workers: Workers[Pending] = Workers(
+            self.limits.workers, f"handshake-{name}", self._turnstile, Pending.begin_computing, self._advance
+        )
         self._next_turn = math.inf
         """When the loop goes on although nothing happens."""
         self._changing = threading.Lock()
@@ -122,15 +125,16 @@ class Listener:
 
     def start(self) -> None:
         """Start accepting connections."""
-        for waiting in (self._socket, self._woken):
-            waiting.setblocking(False)
+        self._socket.setblocking(False)
+        for waiting in (self._socket, self._alarm):
             self._readiness.watch(waiting.fileno(), waiting)
+        self._workers.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Stop accepting, and close unidentified connections. Connections that were passed to `serve` continue."""
         self._stopping.set()
-        self._wake()
+        self._alarm.ring()
         if self._thread.ident is not None:
             self._thread.join()
         left = self._workers.stop(_WORKERS_SECONDS)
@@ -144,9 +148,11 @@ class Listener:
         self._lingering.close()
         for pumped in list(self._pumped):
             pumped.join()
-        for waiting in (self._socket, self._wake_up, self._woken):
+        for waiting in (self._socket, self._alarm):
             waiting.close()
         self._readiness.close()
+        if not left:
+            self._turnstile.close()
 
     def ping(self, seconds: float) -> bool:
         """Return whether the accept loop goes round within so many seconds. Handshakes and associations do not matter.
@@ -154,7 +160,7 @@ class Listener:
         The loop is woken for it, so that it needs no timer of its own.
         """
         self._turned.clear()
-        self._wake()
+        self._alarm.ring()
         return self._turned.wait(seconds)
 
     def __enter__(self) -> Listener:
@@ -176,13 +182,10 @@ class Listener:
 
     def _turn(self) -> None:
         for ready in self._readiness.wait(self._seconds_to_wait()):
-            if isinstance(ready, Pending):
-                self._submit(ready)
-            elif ready is self._socket:
+            if ready is self._socket:
                 self._accept()
-            elif ready is self._woken:
-                with contextlib.suppress(BlockingIOError):
-                    self._woken.recv(4096)
+            elif isinstance(ready, Alarm):
+                ready.silence()
             else:
                 self._lingering.drain(ready)
         self._drain_steps()
@@ -239,27 +242,24 @@ class Listener:
         self._await(pending, Wants.TO_READ)
 
     def _await(self, pending: Pending, wants: Wants) -> None:
-        """Have the loop submit a connection when it is ready. Called in the loop or in the pool."""
+        """Have a thread of the pool take a connection when it is ready. Called in the loop or in the pool."""
         descriptor, deadline = get_descriptor(pending), pending.deadline
         if descriptor != pending.descriptor:
             self._forget(pending)
             pending.descriptor = descriptor
-        if not pending.computing:
-            self._readiness.arm(descriptor, pending, wants)
-            return
-        self._readiness.arm(descriptor, pending, wants, pending.end_computing)
-        if deadline < self._next_turn or self._places.waiting:
-            self._wake()
+        was_computing = pending.computing
+        self._turnstile.arm(descriptor, pending, wants, pending.end_computing if was_computing else None)
+        if was_computing and (deadline < self._next_turn or self._places.waiting):
+            self._alarm.ring()
 
     def _forget(self, pending: Pending) -> None:
         """Wait no more for a connection. The number of its descriptor soon means another one."""
-        self._readiness.forget(pending.descriptor)
+        self._turnstile.forget(pending.descriptor)
         pending.descriptor = -1
 
-    def _submit(self, pending: Pending) -> None:
-        if not self._stopping.is_set():
-            pending.begin_computing()
-            self._workers.submit(functools.partial(self._advance, pending))
+    def _claim(self, pending: Pending) -> bool:
+        """Take a connection that no thread of the pool has, and return whether that is so."""
+        return self._turnstile.claim(pending.descriptor)
 
     def _advance(self, pending: Pending) -> None:
         """Go on with a handshake and the request after it, until the peer has to do something. Called in the pool."""
@@ -291,7 +291,7 @@ class Listener:
             reason = outcome.abort_reason if isinstance(outcome, PDUError) else 0
             parting = send_last_pdu(pending.step.secured, abort(reason))
         self._steps.put(_Step(pending, outcome, parting))
-        self._wake()
+        self._alarm.ring()
 
     def _note_served(self, pending: Pending, served: Requested) -> None:
         """Free the place of a connection that is identified and served. Called in the pool."""
@@ -301,7 +301,7 @@ class Listener:
                 self._pumped.discard(served.secured.socket)
         self._places.leave(pending)
         if self._places.waiting:
-            self._wake()
+            self._alarm.ring()
 
     def _advance_step(self, pending: Pending) -> Wants | Requested | Left:
         step = pending.step
@@ -352,9 +352,8 @@ class Listener:
     # -- ends -----------------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        admitted, yielded = self._places.admit(time.monotonic())
+        admitted, yielded = self._places.admit(time.monotonic(), self._claim)
         for pending in yielded:
-            self._forget(pending)
             self._no_place(
                 pending, f"it took more than {format_seconds(self.limits.yield_seconds)}, and others wait for one"
             )
@@ -363,8 +362,7 @@ class Listener:
 
     def _expire(self) -> None:
         now = time.monotonic()
-        for pending in [one for one in self._places.inside if one.deadline < now and not one.computing]:
-            self._forget(pending)
+        for pending in [one for one in self._places.inside if one.deadline < now and self._claim(one)]:
             if isinstance(pending.step, RequestReading):
                 self._places.leave(pending)
                 seconds = format_seconds(self.limits.request_seconds)
@@ -397,7 +395,3 @@ class Listener:
     def _refuse_after_handshake(self, pending: Pending, what: str, reason: str) -> None:
         self.counts.refused += 1
         report_rejected_connection(self.name, pending, f": {what}", reason)
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            self._wake_up.send(b"\0")

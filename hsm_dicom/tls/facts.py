@@ -39,17 +39,25 @@ class PeerCertificate:
         A wildcard matches one whole label at the beginning. A name with other letters than ASCII's is compared by
         its A-labels, which certificates hold (RFC 9525, 6.3).
         """
-        try:
-            return str(ipaddress.ip_address(name)) in self.ip_addresses
-        except ValueError:
-            pass
-        try:
-            wanted = ascii_host(name).lower()
-        except HostNameError:
-            return False
+        wanted, is_address = _normalise(name)
+        if is_address:
+            return wanted in self.ip_addresses
         _, _, rest = wanted.partition(".")
         held = {dns.rstrip(".").lower() for dns in self.dns_names}
-        return wanted in held or ("." in rest and f"*.{rest}" in held)
+        return bool(wanted) and (wanted in held or ("." in rest and f"*.{rest}" in held))
+
+
+@functools.lru_cache(1024)
+def _normalise(name: str) -> tuple[str, bool]:
+    """Return a host name or an address as certificates hold it, and whether it is an address; empty if neither."""
+    try:
+        return str(ipaddress.ip_address(name)), True
+    except ValueError:
+        pass
+    try:
+        return ascii_host(name).lower(), False
+    except HostNameError:
+        return "", False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,5 @@
 | `opening`     | the request to the target, and its answer                                                    |
 | `waiting`     | one `poll` for both legs, and an alarm from other threads                                    |
 | `turns`       | one thread at a time moves octets                                                            |
-| `threads`     | threads that associations use one after the other                                            |
 | `association` | the thread of an association                                                                 |
 """

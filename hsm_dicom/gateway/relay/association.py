@@ -20,9 +20,8 @@ from hsm_dicom.gateway.relay.framing import Framing
 from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.gateway.relay.negotiation import Acceptance, make_acceptance, make_request
 from hsm_dicom.gateway.relay.opening import Failure, Unanswered, request_association
-from hsm_dicom.gateway.relay.threads import AssociationThreads
 from hsm_dicom.gateway.relay.turns import MOVES, turns
-from hsm_dicom.gateway.relay.waiting import Alarm, Waiting
+from hsm_dicom.gateway.relay.waiting import Waiting
 from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
 from hsm_dicom.gateway.status import RefusalKind
@@ -31,9 +30,11 @@ from hsm_dicom.gateway.targets import Target
 from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.settings import Peer
+from hsm_dicom.network.unidentified.workers import continue_with
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, PDU, abort, rejection
 from hsm_dicom.tls.failures import find_late_refusal
+from hsm_dicom.transport.alarm import Alarm
 from hsm_dicom.transport.events import log
 from hsm_dicom.transport.port import ConnectionFacts, Secured
 
@@ -119,9 +120,9 @@ class RelayedAssociation:
         """Octets that the caller took from the target."""
         return self._flows[1].octets if self._flows else 0
 
-    def start(self, threads: AssociationThreads) -> None:
-        """Relay the association in one of the threads. Raises `RuntimeError` if there is none."""
-        threads.start(self._run)
+    def start(self) -> None:
+        """Relay the association, in this thread if it is one of a listener. Raises `RuntimeError` if there is none."""
+        continue_with(self._run, f"relay-{self.call.settings.name}")
 
     def stop(self) -> None:
         """Have the thread abort the association on both sides."""

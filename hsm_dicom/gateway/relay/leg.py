@@ -17,6 +17,9 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP
 _DRAIN_BYTES, _DRAIN_READS = 65536, 16
 """How much is discarded in one step, so that a peer that sends without end holds up nothing."""
 
+_DRAIN = memoryview(bytearray(_DRAIN_BYTES))
+"""Where all legs receive what is thrown away: nobody reads it. It has room for a whole TLS record."""
+
 
 class Leg:
     """One connection. `error` is why it was lost; `has_ended` is True after the other end has sent its last octet."""
@@ -113,13 +116,12 @@ class Leg:
     def discard(self) -> None:
         """Read and throw away what is there, so that closing does not reset what the other end has yet to read.
 
-        There may be more, which `poll` then reports: the memory has room for a whole TLS record.
+        There may be more, which `poll` then reports.
         """
-        space = memoryview(bytearray(_DRAIN_BYTES))
         for _ in range(_DRAIN_READS):
             if not self.may_read or self.has_ended or self.is_lost:
                 return
-            self.receive(space)
+            self.receive(_DRAIN)
 
     def close(self) -> None:
         """Close the connection now."""

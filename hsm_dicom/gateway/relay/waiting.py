@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import select
-import threading
 from collections.abc import Mapping
 
 from hsm_dicom.gateway.relay.leg import Leg
+from hsm_dicom.transport.alarm import Alarm
 
 _LONGEST_MILLISECONDS = 3_600_000.0
-
-
-class Alarm:
-    """Wakes the thread of an association from another thread."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._changing = threading.Lock()
-
-    def ring(self) -> None:
-        """Wake the thread. Does nothing after `close`."""
-        with self._changing:
-            if self._descriptor >= 0:
-                os.eventfd_write(self._descriptor, 1)
-
-    def silence(self) -> None:
-        """Forget that it was rung."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._descriptor)
-
-    def close(self) -> None:
-        """Release the descriptor."""
-        with self._changing:
-            descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def fileno(self) -> int:
-        """Return the descriptor to wait on."""
-        return self._descriptor
 
 
 class Waiting:

@@ -33,11 +33,6 @@ class Pending:
     descriptor: int = -1
     """What is waited for; not that of `connection` where a transport has a socket of its own."""
 
-    @property
-    def may_yield(self) -> bool:
-        """Whether its place may be taken away: not while it has something to compute."""
-        return not self.computing
-
     def begin_computing(self) -> None:
         """Give it to the pool."""
         self.computing, self.computing_since = True, time.monotonic()

@@ -11,6 +11,7 @@ import functools
 import ipaddress
 import threading
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from hsm_dicom.network.settings import Limits
@@ -26,10 +27,6 @@ class Visitor(Protocol):
     origin: str
     since: float
     """When it took its place, moved on by the time in which it was not the peer that kept us waiting."""
-
-    @property
-    def may_yield(self) -> bool:
-        """Whether its place may be taken away now."""
 
 
 V = TypeVar("V", bound=Visitor)
@@ -91,13 +88,16 @@ class Places(Generic[V]):
             self._remove(visitor, self._inside, self._inside_from)
             self._remove(visitor, self._waiting, self._waiting_from)
 
-    def admit(self, now: float) -> tuple[list[V], list[V]]:
-        """Give places to those that wait, and return who has one now and who had to yield."""
+    def admit(self, now: float, claim: Callable[[V], bool]) -> tuple[list[V], list[V]]:
+        """Give places to those that wait, and return who has one now and who had to yield.
+
+        `claim` returns whether a connection may lose its place, which then nobody else changes.
+        """
         with self._changing:
             admitted: list[V] = []
             yielded: list[V] = []
             for visitor in reversed(list(self._waiting.values())):
-                oldest = self._who_yields_to(visitor, now)
+                oldest = self._who_yields_to(visitor, now, claim)
                 if oldest is not None:
                     self.leave(oldest)
                     yielded.append(oldest)
@@ -114,21 +114,16 @@ class Places(Generic[V]):
             times = (one.since + self._limits.yield_seconds for one in self._inside.values())
             return min((time for time in times if time > now), default=None)
 
-    def _who_yields_to(self, visitor: V, now: float) -> V | None:
+    def _who_yields_to(self, visitor: V, now: float, claim: Callable[[V], bool]) -> V | None:
         alike = self._inside_from[visitor.origin] >= self._limits.unidentified_per_address
         if not alike and len(self._inside) < self._limits.unidentified:
             return None
-        return min(
-            (
-                one
-                for one in self._inside.values()
-                if one.may_yield
-                and one.since + self._limits.yield_seconds <= now
-                and (not alike or one.origin == visitor.origin)
-            ),
-            key=lambda one: one.since,
-            default=None,
-        )
+        slow = [
+            one
+            for one in self._inside.values()
+            if one.since + self._limits.yield_seconds <= now and (not alike or one.origin == visitor.origin)
+        ]
+        return next((one for one in sorted(slow, key=lambda one: one.since) if claim(one)), None)
 
     @staticmethod
     def _remove(visitor: V, those: OrderedDict[int, V], origins: Counter[str]) -> None:

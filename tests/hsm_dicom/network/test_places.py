@@ -118,6 +118,10 @@ class Caller:
     may_yield: bool = True
 
 
+def may_yield(caller: Caller) -> bool:
+    return caller.may_yield
+
+
 def callers(origin: str, count: int, first: int = 0) -> list[Caller]:
     return [Caller(first + number, origin) for number in range(count)]
 
@@ -129,10 +133,10 @@ def test_the_oldest_yields_and_the_newest_is_served_first() -> None:
     assert places.take(b, 0.5)
     assert not places.take(c, 0.6)
     assert places.enqueue(c) is places.enqueue(d) is None
-    assert places.admit(0.9) == ([], [])
+    assert places.admit(0.9, may_yield) == ([], [])
     assert places.next_yield(0.9) == 1.0
-    assert places.admit(1.0) == ([d], [a])
-    assert places.admit(1.5) == ([c], [b])
+    assert places.admit(1.0, may_yield) == ([d], [a])
+    assert places.admit(1.5, may_yield) == ([c], [b])
     assert places.next_yield(1.5) is None
 
 
@@ -142,9 +146,9 @@ def test_one_that_computes_does_not_yield() -> None:
     places.take(inside, 0.0)
     places.enqueue(waiting)
     inside.may_yield = False
-    assert places.admit(9.0) == ([], [])
+    assert places.admit(9.0, may_yield) == ([], [])
     inside.may_yield = True
-    assert places.admit(9.0) == ([waiting], [inside])
+    assert places.admit(9.0, may_yield) == ([waiting], [inside])
 
 
 def test_a_full_line_crowds_out_its_oldest_and_first_that_of_the_same_address() -> None:
