@@ -13,6 +13,7 @@
 | basis         | what verdicts rest on: trust anchors, revocation data, policy                 |
 | environment   | `make_environment`: templates whose values are escaped and printable; the look of pages |
 | html_views    | the texts, shares and pictures that the templates show                        |
+| run_view, looks, display | the summary and the groups of a run, the look of outcomes, names and dates |
 | chain_picture | the certificate chain over time, as SVG                                       |
 | pictures      | small pictures of pixel data                                                  |
 | drawing, png, rle | conversion of a frame to 8 bits, of pixels to PNG, of RLE Lossless        |

@@ -72,7 +72,9 @@ def describe_demands(policy: DemandsSection) -> list[str]:
 
 def _list_demands(policy: DemandsSection) -> list[str]:
     """Return what is asked beyond valid signatures."""
-    asked = [f"A signature that meets: {one}." for one in sorted(policy.require - {Requirement.TIMESTAMP})]
+    profiles = sorted(policy.require - {Requirement.TIMESTAMP, Requirement.ANY})
+    asked = [f"A signature that meets: {one}." for one in profiles]
+    asked += ["A valid signature of the object."] if Requirement.ANY in policy.require and not profiles else []
     asked += ["A time stamp."] if Requirement.TIMESTAMP in policy.require else []
     asked += [f"Covered: {part}." for part in sorted(policy.cover)]
     asked += [f"Certified by: {'; '.join(sorted(policy.issuers))}."] if policy.issuers else []

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from hsm_dicom.errors import DicomError
 from hsm_dicom.report.environment import make_environment
-from hsm_dicom.report.html_views import FileView, file_view, look, run_view
+from hsm_dicom.report.html_views import FileView, file_view
 from hsm_dicom.report.pictures import Picture, picture_of
+from hsm_dicom.report.run_view import run_view
 from hsm_dicom.validation import PolicyValidator
 from hsm_dicom.validation.result import WORST_FIRST
 from hsm_dicom.validation.validator import Validator, Verdict
@@ -70,9 +71,8 @@ def html_page(
     template = make_environment().get_template("page.html.j2")
     return template.generate(
         run=run_view(verdicts, validator),
-        verdicts=verdicts,
+        total=len(verdicts),
         detailed=frozenset(numbers),
-        look=look,
         files=_files(verdicts, numbers, pictures),
         written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         version=version("hsm-dicom"),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hsm_dicom.dataset.tags import describe_tag, format_path
-from hsm_dicom.report.basis import describe_basis
 from hsm_dicom.report.chain_picture import ChainPicture, chain_picture
+from hsm_dicom.report.display import format_date, format_person_name
+from hsm_dicom.report.looks import Look, Segment, look, make_segments
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.signatures.integrity import VerifiedSignature
-from hsm_dicom.validation import PolicyValidator
-from hsm_dicom.validation.result import format_time
-from hsm_dicom.validation.validator import Indication, Outcome, SignatureVerdict, ValidationTimeKind, Validator, Verdict
-
-_GAP = 3
-"""Thousandths between the segments of a bar."""
+from hsm_dicom.validation.result import UnmetDemand, format_time
+from hsm_dicom.validation.validator import Indication, Outcome, SignatureVerdict, ValidationTimeKind, Verdict
 
 KINDS = {
     Indication.VALID: "good",
@@ -29,57 +25,12 @@ KINDS = {
 """Look of each indication: an icon and a colour, never a colour alone."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """Look of a file's outcome: icon and colour, label, and the title of a page about this file only."""
-
-    kind: str
-    label: str
-    title: str
-
-
-_VALID = Look("good", "valid", "Valid")
-_VALID_BUT = Look("but", "valid, but", "Valid, with reservations")
-_INVALID = Look("bad", "invalid", "Invalid")
-_CANNOT_TELL = Look("unsure", "cannot tell", "Cannot tell")
-_LOOKS = {
-    Outcome.QUESTIONABLE: Look("question", "questionable", "Questionable"),
-    Outcome.EXEMPT: Look("neutral", "no signature asked", "The policy asks for no signature"),
-    Outcome.POLICY_NOT_MET: Look("bad", "policy not met", "The policy is not met"),
-    Outcome.NO_SIGNATURE: Look("unsure", "not signed", "Not signed"),
-    Outcome.UNREADABLE: Look("bad", "unreadable", "The file could not be read"),
-}
-
-
-def look(verdict: Verdict) -> Look:
-    """Return the look of a file."""
-    indications = {one.indication for one in verdict.signatures}
-    match verdict.outcome:
-        case Outcome.GOOD:
-            return _VALID_BUT if Indication.VALID_BUT in indications else _VALID
-        case Outcome.SIGNATURE_FAILED:
-            return _INVALID if Indication.INVALID in indications else _CANNOT_TELL
-        case other:
-            return _LOOKS[other]
-
-
 _SHARES = {
     Share.COVERED: ("good", "covered"),
     Share.EMPTY: ("neutral", "covered, empty"),
     Share.ABSENT: ("neutral", "not in the object"),
     Share.NOT_COVERED: ("bad", "not covered"),
 }
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A part of the bar: `left` and `width` in thousandths of it."""
-
-    kind: str
-    label: str
-    count: int
-    left: float
-    width: float
 
 
 @dataclass(frozen=True)
@@ -122,40 +73,8 @@ class FileView:
     facts: tuple[tuple[str, str], ...]
     pixels_protected: bool
     seal: str
+    unmet: tuple[UnmetDemand, ...]
     signatures: tuple[SignatureView, ...]
-
-
-@dataclass(frozen=True)
-class RunView:
-    """The content of the page: counts by outcome, and the trust anchors and policy of the validation."""
-
-    title: str
-    kind: str
-    segments: tuple[Segment, ...]
-    grounds: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-def run_view(verdicts: Sequence[Verdict], validator: Validator | PolicyValidator) -> RunView:
-    """Return the head of the page."""
-    looks = [look(verdict) for verdict in verdicts]
-    good = sum(verdict.outcome in (Outcome.GOOD, Outcome.EXEMPT) for verdict in verdicts)
-    total = len(verdicts)
-    if total == 1:
-        title, kind = looks[0].title, looks[0].kind
-    elif good == total:
-        title = f"All {total} files are valid" if total else "No file was validated"
-        kind = "unsure" if not total else "but" if _VALID_BUT in looks else "good"
-    else:
-        title, kind = f"{total - good} of {total} files are not valid", "bad"
-        if {one.kind for one in looks} <= {"good", "but", "question"}:
-            kind = "question"
-    order = (_VALID, _VALID_BUT, _INVALID, _CANNOT_TELL, *_LOOKS.values())
-    return RunView(
-        title=title,
-        kind=kind,
-        segments=_segments([(one.kind, one.label, looks.count(one)) for one in order]),
-        grounds=describe_basis(validator),
-    )
 
 
 def file_view(number: int, verdict: Verdict) -> FileView:
@@ -164,8 +83,13 @@ def file_view(number: int, verdict: Verdict) -> FileView:
     protected = any(map(_protects_picture, verdict.signatures))
     folder, slash, name = verdict.name.rpartition("/")
     rows = (
-        ("Patient", _join(identity.patient_name, identity.patient_id, _date(identity.patient_birth_date))),
-        ("Study", _join(identity.modality, _date(identity.study_date))),
+        (
+            "Patient",
+            _join(
+                format_person_name(identity.patient_name), identity.patient_id, format_date(identity.patient_birth_date)
+            ),
+        ),
+        ("Study", _join(identity.modality, format_date(identity.study_date))),
         ("SOP Class", uid_name(identity.sop_class_uid)),
         ("SOP Instance UID", identity.sop_instance_uid),
         ("Transfer Syntax", uid_name(verdict.transfer_syntax)),
@@ -180,6 +104,7 @@ def file_view(number: int, verdict: Verdict) -> FileView:
         facts=tuple((name, value) for name, value in rows if value),
         pixels_protected=protected,
         seal="good" if protected else "question" if verdict.outcome is Outcome.QUESTIONABLE else "bad",
+        unmet=verdict.unmet,
         signatures=tuple(map(signature_view, verdict.signatures)),
     )
 
@@ -192,10 +117,10 @@ def _protects_picture(verdict: SignatureVerdict) -> bool:
 
 
 def _sentence(verdict: Verdict) -> str:
-    """Return the text about a file in addition to its only signature."""
-    if len(verdict.signatures) != 1 or verdict.outcome is Outcome.NO_SIGNATURE:
+    """Return the text about a file in addition to its only signature, and to what the policy demands of it."""
+    if len(verdict.signatures) != 1 or verdict.outcome in (Outcome.NO_SIGNATURE, Outcome.EXEMPT):
         return verdict.text
-    return f"The policy is not met: {' '.join(map(str, verdict.unmet))}" if verdict.unmet else ""
+    return ""
 
 
 def signature_view(verdict: SignatureVerdict) -> SignatureView:
@@ -264,27 +189,14 @@ def _chains(verdict: SignatureVerdict) -> Iterator[tuple[str, ChainPicture, str]
 
 def _coverage_segments(covers: Coverage, *, good: bool) -> tuple[Segment, ...]:
     private = set(covers.private_open)
-    return _segments(
-        [
-            ("good", "covered", len(covers.signed)) if good else ("neutral", "listed", len(covers.signed)),
-            ("but", "not covered", len([tag for tag in covers.open if tag not in private])),
-            ("private", "private, not covered", len(private)),
-            ("unsure", "of unknown VR", len([tag for tag in covers.unsignable if tag not in private])),
-            ("bad", "gone", len(covers.missing)),
-        ]
-    )
-
-
-def _segments(counted: Sequence[tuple[str, str, int]]) -> tuple[Segment, ...]:
-    shown_parts = [part for part in counted if part[2]]
-    total = sum(count for _, _, count in shown_parts)
-    room = 1000 - _GAP * (len(shown_parts) - 1)
-    segments, left = [], 0.0
-    for kind, label, count in shown_parts:
-        width = room * count / total
-        segments.append(Segment(kind, label, count, round(left, 2), round(width, 2)))
-        left += width + _GAP
-    return tuple(segments)
+    counted = [
+        ("good", "covered", len(covers.signed)) if good else ("neutral", "listed", len(covers.signed)),
+        ("but", "not covered", len([tag for tag in covers.open if tag not in private])),
+        ("private", "private, not covered", len(private)),
+        ("unsure", "of unknown VR", len([tag for tag in covers.unsignable if tag not in private])),
+        ("bad", "gone", len(covers.missing)),
+    ]
+    return make_segments([(*one, "") for one in counted])
 
 
 def _coverage_text(covers: Coverage, verdict: SignatureVerdict) -> str:
@@ -336,7 +248,3 @@ def uid_name(uid: str) -> str:
 
 def _join(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
-
-
-def _date(value: str) -> str:
-    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if re.fullmatch(r"\d{8}", value, re.ASCII) else value

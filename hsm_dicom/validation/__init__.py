@@ -17,6 +17,7 @@
 
 from hsm_dicom.validation.etsi import EtsiStatus, MainIndication, find_etsi_status, find_etsi_status_of_object
 from hsm_dicom.validation.policies.policy import Part, PolicyError, Requirement, VerificationPolicy, load_policy
+from hsm_dicom.validation.policies.unmet import find_all_unmet
 from hsm_dicom.validation.policies.validator import PolicyValidator, PolicyVerdict
 from hsm_dicom.validation.result import (
     Cause,
@@ -53,6 +54,7 @@ __all__ = [
     "Verdict",
     "VerificationPolicy",
     "emit_events",
+    "find_all_unmet",
     "find_etsi_status",
     "find_etsi_status_of_object",
     "load_policy",

@@ -14,8 +14,10 @@ import pytest
 from hsm_dicom.dataset.values import ObjectIdentity
 from hsm_dicom.report import ReportError, write_html
 from hsm_dicom.report.basis import describe_demands
+from hsm_dicom.report.display import format_date, format_person_name
 from hsm_dicom.report.html_report import html_page
-from hsm_dicom.report.html_views import look, signature_view
+from hsm_dicom.report.html_views import signature_view
+from hsm_dicom.report.looks import look
 from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.validation.validator import Validator, Verdict, make_unreadable_verdict
 from tests.hsm_dicom.report.chromium import rendered, seen
@@ -159,8 +161,8 @@ def test_the_page_of_an_archive_tells_what_is_not_valid_in_detail_and_lists_the_
     assert "5 of the 8 files follow in detail" in page.text
     for verdict in many:
         assert verdict.name in page.text
-    links = {link["href"] for link in page.all("a")}
-    assert links == {"#file-3", "#file-4", "#file-5", "#file-7", "#file-8"}
+    links = {link["href"] or "" for link in page.all("a")}
+    assert {link for link in links if "file" in link} == {"#file-3", "#file-4", "#file-5", "#file-7", "#file-8"}
 
 
 def test_of_a_long_run_the_worst_files_come_first_and_have_the_pictures(many: list[Verdict]) -> None:
@@ -200,6 +202,54 @@ def test_a_policy_is_said_in_sentences() -> None:
     ]
 
 
+def test_the_page_leads_with_what_needs_attention(many: list[Verdict]) -> None:
+    page = page_of(*many)
+    heads = re.findall(r'<h2 class="\w+" id="(group-[a-z-]+)-head">', page)
+    assert heads == [
+        "group-invalid",
+        "group-questionable",
+        "group-unreadable",
+        "group-not-signed",
+        "group-valid-but",
+        "group-valid",
+    ]
+    text = Outline(page).text
+    assert "3 files can be relied on; 5 need attention." in text
+    counters = re.findall(r'<a href="#(group-[a-z-]+)"><i class="dot"></i><b>(\d+)</b>', page)
+    assert dict(counters) == dict(zip(heads, "211121", strict=True))
+    reasons = text[text.index("What is wrong, and what to do") : text.index("Trust anchors and policy")]
+    assert "Ask the sender for the object as it was signed. Find out which system changed it." in reasons
+    assert re.search(r"Patients and studies \d+ patients, \d+ studies", text)
+    assert "Trusted signers CN=CT room (" in text
+
+
+def test_good_files_of_a_long_run_are_folded(many: list[Verdict]) -> None:
+    page = page_of(*([many[0]] * 12), many[3])
+    assert page.count("<summary>Show these files</summary>") == 1
+    assert page.index("Invalid: do not rely") < page.index("Show these files")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Doe^John^Robert^Dr.^MD", "Doe, Dr. John Robert, MD"),
+        ("Doe^John", "Doe, John"),
+        ("Doe", "Doe"),
+        ("^John", "John"),
+        ("", ""),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田, 太郎; やまだ, たろう)"),
+        ("=山田^太郎", "山田, 太郎"),
+        ("A^B^C^D^E^F", "A, D B C, E"),
+    ],
+)
+def test_names_are_shown_as_names(value: str, shown: str) -> None:
+    assert format_person_name(value) == shown
+
+
+def test_dates_are_shown_as_dates() -> None:
+    assert [format_date(one) for one in ("20040119", "2004.01.19", "2004", "")] == ["2004-01-19"] * 2 + ["2004", ""]
+
+
 # --- Hostile content ---------------------------------------------------------------------------------------------
 
 SCRIPT = "<script>document.title='taken'</script>"
@@ -227,8 +277,10 @@ def hostile(desk: Desk) -> Verdict:
 def test_hostile_texts_stay_texts(hostile: Verdict) -> None:
     page = outline(hostile, hostile)
     assert page.all("script") == []
+    shown = format_person_name(SCRIPT)  # which takes "=" for the end of a group of components
+    assert shown == "<script>document.title ('taken'</script>)"
     assert [name for _, attributes in page.elements for name in attributes if name.startswith("on")] == []
-    assert SCRIPT in page.text
+    assert shown in page.text
     assert "onerror" in page.text
     assert "{{ 7*7 }}" in page.text
     assert page.text.isprintable()
@@ -241,7 +293,7 @@ def test_a_browser_sees_texts_where_hostile_files_have_elements(hostile: Verdict
     document = rendered(target, tmp_path / "profile")
     page = Outline(document)
     assert page.text.startswith("All 2 files are valid · DICOM signatures")
-    assert SCRIPT in page.text
+    assert format_person_name(SCRIPT) in page.text
     assert page.all("script") == []
     assert len(page.all("article")) == 2
     assert {image["alt"] for image in page.all("img")} == {"A small picture of the object's first frame"}
@@ -267,7 +319,7 @@ def test_an_identity_of_any_letters_is_shown(desk: Desk) -> None:
     verdict = validator().validate(desk.verified())
     name = "Äneas^Jürgen 山田^太郎 שלום \x1b[2J\u202etxet"
     page = outline(replace(verdict, identity=ObjectIdentity(patient_name=name)))
-    assert "Äneas^Jürgen 山田^太郎 שלום \N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}txet" in page.text
+    assert "Äneas, Jürgen 山田 太郎 שלום \N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}txet" in page.text
 
 
 # --- For everybody -----------------------------------------------------------------------------------------------
