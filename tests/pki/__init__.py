@@ -184,12 +184,13 @@ def _issue(
     hash: Any = None,
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
     serial: int | None = None,
+    subject: x509.Name | None = None,
 ) -> Identity:
     key = key or new_key()
     issuer_key, issuer_name = (issuer.key, issuer.certificate.subject) if issuer else (key, name(common_name))
     builder = (
         x509.CertificateBuilder()
-        .subject_name(name(common_name))
+        .subject_name(subject or name(common_name))
         .issuer_name(issuer_name)
         .public_key(key.public_key())
         .serial_number(serial or next(_serials))
