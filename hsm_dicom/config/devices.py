@@ -11,6 +11,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography import x509
+
 from hsm_dicom.config.permissions import find_write_risk
 from hsm_dicom.config.sections import Configuration, TokenSection
 from hsm_dicom.errors import DicomError
@@ -25,6 +27,7 @@ from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.pkcs11.connections import SharedConnection
 from tokens.pkcs11.isolation import Isolation
 from tokens.pkcs11.module import Module
+from tokens.pkcs11.public_certificates import read_public_certificates
 from tokens.pkcs11.search import TokenInfo, find_token
 from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy, Weakness
@@ -73,6 +76,10 @@ class TokenAccess:
         if self.deadlines is not None:
             module.use_deadlines(token.slot_id, self.deadlines)
         return module, token
+
+    def read_public_certificates(self) -> tuple[x509.Certificate, ...]:
+        """Return the certificates that the token shows without a PIN. Raises as `find_token`."""
+        return read_public_certificates(*self.find_token())
 
     def open(self) -> SharedConnection:
         """Open a share of the connection to the token; see `tokens.open_token`."""

@@ -12,6 +12,7 @@ auditor can find every such key in the configuration.
 |------------|---------------------------------------------------------------------------------------|
 | `record`   | `Identity`: a private key with its certificate and chain                              |
 | `opening`  | Find an identity in the configuration, and open it                                    |
+| `chains`   | Certificates of CAs in chain files and on tokens                                      |
 | `siblings` | A key and a certificate of its own on each of several tokens                          |
 | `assembly` | Make an identity of a key and its certificate                                         |
 | `files`    | Certificates and private keys in files                                                |
@@ -19,6 +20,7 @@ auditor can find every such key in the configuration.
 | `errors`   | Errors: a key, certificate or chain is missing, unreadable or does not match          |
 """
 
+from hsm_dicom.identity.chains import read_chain_files, read_token_chains
 from hsm_dicom.identity.errors import IdentityError
 from hsm_dicom.identity.files import PrivateKey, read_certificates, read_key_file
 from hsm_dicom.identity.opening import (
@@ -53,6 +55,8 @@ __all__ = [
     "locate_key",
     "open_identity",
     "read_certificates",
+    "read_chain_files",
     "read_key_file",
+    "read_token_chains",
     "require_current",
 ]

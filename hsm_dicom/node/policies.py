@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from cryptography import x509
 
 from hsm_dicom.config.loading import Reading
+from hsm_dicom.identity import read_chain_files
 from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.validation import PolicyValidator, VerificationPolicy
@@ -45,12 +46,15 @@ def report_contradictions(name: str, found: Iterable[Contradiction], problems: P
 def open_policy(plan: NodePlan, name: str, *, online: bool = False) -> PolicyValidator:
     """Return the validator of the policy `[policies.NAME]`, with the trust anchors of `[trust]`, read now.
 
+    The chains of the node's own identities help to build those of signers.
+
     `online` fetches missing issuers, OCSP responses and CRLs. Raises as `NodePlan.policy` does, and `TrustFileError`.
     """
     policy = plan.policy(name)
+    chains = read_chain_files(identity.chain for identity in plan.identities.values())
     return PolicyValidator.from_stores(
         policy,
-        plan.trust.open_store(),
+        plan.trust.open_store().with_intermediates(chains),
         timestamp_authorities=plan.trust.open_timestamp_store(),
         online=online,
         name=name,

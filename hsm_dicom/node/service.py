@@ -184,8 +184,11 @@ def make_acceptor(
 
 def _make_check(settings: StorageSettings, policy: Callable[[], PolicyValidator | None]) -> CheckFile | None:
     """Return the check of received instances that the settings ask for."""
+    if settings.policy is None and settings.check_signatures:
+        log.warning("check_signatures is deprecated, and accepts signatures by any certificate; use policy instead.")
+        return check_integrity_only
     if settings.policy is None:
-        return check_integrity_only if settings.check_signatures else None
+        return None
 
     def open_validator() -> PolicyValidator:
         validator = policy()

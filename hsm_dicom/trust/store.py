@@ -82,6 +82,11 @@ class TrustStore:
             [Sourced(_content(path), str(path)) for path in _files(ocsp_responses)],
         )
 
+    def with_intermediates(self, certificates: Iterable[Sourced | x509.Certificate]) -> TrustStore:
+        """Return the same store with more certificates that help to build a path."""
+        anchors, intermediates, crls, responses = self._parts
+        return TrustStore(anchors, (*intermediates, *certificates), crls, responses)
+
     @property
     def sourced_anchors(self) -> tuple[Sourced, ...]:
         """The trust anchors in DER, each with its source."""

@@ -4,6 +4,7 @@
 |------------------------------|-----------------------------------------------------------------------------------|
 | `calls`                      | the PKCS#11 calls, each with a deadline; return values; mechanism lists           |
 | `module`, `start_failures`   | one owner of each library file: threads, forks, finalising; why one does not start |
+| `public_certificates`        | the certificates that a token shows without a login                                |
 | `module_interface`           | a module as the rest sees it: in this process, or in one of its own               |
 | `isolation`                  | a module in a process of its own, which is ended when a call does not return      |
 | `search`                     | finding a token                                                                   |

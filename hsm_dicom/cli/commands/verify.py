@@ -172,11 +172,13 @@ def verify(
     verbose: Verbose = False,
 ) -> None:
     """Verify the signatures in DICOM files, and say what each proves."""
+    from functools import partial
+
     from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.files import expand
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.runs.attempts import interruptible
-    from hsm_dicom.cli.runs.trusting import TrustOptions, open_validator
+    from hsm_dicom.cli.runs.trusting import TrustOptions, find_token_chains, open_validator
     from hsm_dicom.cli.runs.verifying import Shown, VerificationRun
     from hsm_dicom.cli.runs.workers import open_workers
     from hsm_dicom.config import find_configuration
@@ -198,7 +200,13 @@ def verify(
             lists_problems=many,
         )
         run = VerificationRun(
-            validator, how, source=source, calling_ae_title=calling_ae_title, dump=dump_mac, html=html
+            validator,
+            how,
+            source=source,
+            calling_ae_title=calling_ae_title,
+            dump=dump_mac,
+            html=html,
+            find_chains=partial(find_token_chains, configuration),
         )
         paths = [str(item.path) for item in chosen.inputs]
         if resume is not None:

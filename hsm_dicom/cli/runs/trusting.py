@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+
 from hsm_dicom.config import Configuration
-from hsm_dicom.config.devices import NotConfiguredError
+from hsm_dicom.config.devices import NotConfiguredError, find_token_access
+from hsm_dicom.errors import Error
+from hsm_dicom.identity import read_chain_files, read_token_chains
 from hsm_dicom.trust import TrustStore
 from hsm_dicom.validation import PolicyValidator, Requirement, VerificationPolicy, load_policy
 
@@ -51,14 +56,24 @@ def open_validator(
             ocsp_responses=responses,
         )
 
+    chains = read_chain_files(identity.chain for identity in configuration.identities.values())
     validator = PolicyValidator.from_stores(
         demands.with_requirements(map(Requirement, require)),
-        open_store(options.anchors, section.anchors),
+        open_store(options.anchors, section.anchors).with_intermediates(chains),
         timestamp_authorities=open_store(options.timestamp_anchors, section.timestamp_anchors),
         online=options.online,
         name=name,
     )
     return validator, file if uses_section else None
+
+
+def find_token_chains(configuration: Configuration) -> list[x509.Certificate]:
+    """Return the CAs' certificates on the configured tokens, for signers whose chain is not complete without them."""
+    accesses = []
+    for name in configuration.tokens:
+        with contextlib.suppress(Error, OSError):  # a module that is missing or unsafe
+            accesses.append(find_token_access(configuration, name))
+    return read_token_chains(accesses)
 
 
 def _find_policy(configuration: Configuration, policy: str | None) -> tuple[str, VerificationPolicy]:

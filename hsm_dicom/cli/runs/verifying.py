@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+from cryptography import x509
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.errors import sentence
@@ -22,10 +24,12 @@ from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import DicomError
 from hsm_dicom.report import SCHEMA, json_line, write_html
 from hsm_dicom.report.basis import list_subjects
-from hsm_dicom.signatures import check_files, dump_macs
+from hsm_dicom.signatures import VerifiedFile, check_files, dump_macs
+from hsm_dicom.trust import Reason, Trust
 from hsm_dicom.validation import PolicyValidator
 from hsm_dicom.validation.validator import (
     Outcome,
+    SignatureVerdict,
     Verdict,
     emit_events,
     make_unreadable_verdict,
@@ -69,9 +73,12 @@ class VerificationRun:
         calling_ae_title: str = "",
         dump: Path | None = None,
         html: Path | None = None,
+        find_chains: Callable[[], Sequence[x509.Certificate]] = tuple,
     ) -> None:
         self.validator = validator
         self.shown = shown
+        self.keyed_by = validator
+        self._find_chains: Callable[[], Sequence[x509.Certificate]] | None = find_chains
         self.source = source
         self.calling_ae_title = calling_ae_title
         self.dump = dump
@@ -111,7 +118,7 @@ class VerificationRun:
             return False
         # A verdict from the clock tick in which the file changed, or from the future, may be about other content.
         written = datetime.fromtimestamp(status.st_ctime, UTC)
-        return written < validated_at <= datetime.now(UTC) and resume_key == self.validator.compute_resume_key(
+        return written < validated_at <= datetime.now(UTC) and resume_key == self.keyed_by.compute_resume_key(
             file_state(status), self.calling_ae_title
         )
 
@@ -128,9 +135,22 @@ class VerificationRun:
                     break
                 advance()
                 if found.result is not None:
-                    self._take(self.validator.validate(found.result, calling_ae_title=self.calling_ae_title))
+                    self._take(self._validate(found.result))
                 else:
                     self._take_unreadable(found.path, found.error or RuntimeError("no result"))
+
+    def _validate(self, file: VerifiedFile) -> Verdict:
+        """Validate a file; at the first incomplete chain, look for its certificates on the tokens, once in a run."""
+        verdict = self.validator.validate(file, calling_ae_title=self.calling_ae_title)
+        if self._find_chains is not None and any(map(_lacks_intermediate, verdict.signatures)):
+            found, self._find_chains = self._find_chains(), None
+            if found:
+                self.validator = self.validator.with_intermediates(found)
+                verdict = self.validator.validate(file, calling_ae_title=self.calling_ae_title)
+        if self.validator is self.keyed_by:
+            return verdict
+        key = "" if file.state is None else self.keyed_by.compute_resume_key(file.state, self.calling_ae_title)
+        return replace(verdict, resume_key=key)
 
     def leave_out(self, folders: Iterable[FolderError]) -> None:
         """Report omitted folders; each counts as unreadable."""
@@ -228,6 +248,11 @@ class VerificationRun:
             print(json_line(verdict), flush=True)
         elif verdict.outcome is not Outcome.UNREADABLE:
             (print_line if self.shown.brief else print_block)(verdict)
+
+
+def _lacks_intermediate(verdict: SignatureVerdict) -> bool:
+    trust = verdict.trust
+    return trust is not None and trust.trust is Trust.INDETERMINATE and trust.reason is Reason.NO_PATH
 
 
 def is_good(outcome: Outcome) -> bool:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Self
+
+from cryptography import x509
 
 from hsm_dicom.arguments import path_text
 from hsm_dicom.dataset.dicom_file import FileState
@@ -116,6 +118,16 @@ class PolicyValidator:
     def timestamp_store(self) -> TrustStore:
         """The trust anchors of time stamping authorities."""
         return self.fallback.timestamp_store
+
+    def with_intermediates(self, certificates: Sequence[x509.Certificate]) -> Self:
+        """Return a validator of the same policy and trust, with more certificates that help to build a chain."""
+        return type(self).from_stores(
+            self.policy,
+            self.store.with_intermediates(certificates),
+            timestamp_authorities=self.timestamp_store.with_intermediates(certificates),
+            online=self.fallback.signers.online,
+            name=self.name,
+        )
 
     def validate(self, file: VerifiedFile, *, calling_ae_title: str = "", now: datetime | None = None) -> Verdict:
         """Validate a file and all its signatures. Never raises for what the file contains."""

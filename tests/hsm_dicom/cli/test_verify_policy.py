@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pkcs11 import Attribute, ObjectClass
+from pydicom import dcmread
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.runs import verifying
+from hsm_dicom.signatures import SigningRequest, sign
 from tests.hsm_dicom.cli.conftest import Node, Run, image
 from tests.hsm_dicom.dataset.samples import bare_copy
+from tests.pki import new_key
+from tokens import open_token
+from tokens.pkcs11.certificates import import_certificates
+from tokens.pkcs11.connections import SharedConnection
 
 POLICIES = """
 [policies.creator]
@@ -146,3 +156,63 @@ def test_the_page_and_the_resume_key_are_those_of_the_policy(run: Run, site: Nod
     ]
     assert len(set(keys)) == 3
     assert keys[0] == keys[3]
+
+
+@pytest.fixture
+def department(site: Node) -> Path:
+    """A file signed by somebody of a CA below the hospital's, whose certificate nobody gave."""
+    below = site.ca.authority("Department CA", key=new_key("rsa2048", 10))
+    site.write("department.pem", below.pem)
+    signer = below.issue("Reader", key=new_key("rsa2048", 11))
+    target = site.folder / "department.dcm"
+    sign(site.folder / "source.dcm", target, signer.key, SigningRequest(signer.der))
+    return target
+
+
+def test_a_missing_intermediate_is_named(run: Run, site: Node, department: Path) -> None:
+    result = run("verify", department, "--config", site.config)
+    assert result.status == exits.BAD_SIGNATURE
+    assert "The certificate of its issuer CN=Department CA is neither among the trust anchors" in result.said
+    assert "Give the certificates between the signer's and the CA's with --intermediate" in result.said
+    (one, _) = run("verify", department, "--config", site.config, "--json").lines
+    assert one["signatures"][0]["etsi"] == {
+        "indication": "INDETERMINATE",
+        "sub_indication": "NO_CERTIFICATE_CHAIN_FOUND",
+    }
+    given = run("verify", department, "--config", site.config, "--intermediate", site.folder / "department.pem")
+    assert given.status == exits.OK
+
+
+def test_the_chain_beside_an_identity_completes_that_of_a_signer(run: Run, site: Node, department: Path) -> None:
+    text = site.config.read_text()
+    site.config.write_text(text.replace('object = "node"\n', 'object = "node"\nchain = "department.pem"\n'))
+    assert run("verify", department, "--config", site.config).status == exits.OK
+
+
+def test_the_chain_on_a_token_completes_that_of_a_signer_without_a_pin(
+    run: Run, site: Node, department: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = x509.load_der_x509_certificate(dcmread(signed(site)).DigitalSignaturesSequence[0].CertificateOfSigner)
+    above = x509.load_pem_x509_certificate((site.folder / "department.pem").read_bytes())
+    with open_token(site.token.uri()) as connection:
+        import_certificates(connection, site.token.uri("node"), [own, above])
+    try:
+        pin = re.sub(r'(?m)^pin *= *".*"$', 'pin = "env:NO_SUCH_PIN"', site.config.read_text())
+        site.config.write_text(pin)
+        first, second, _ = run("verify", department, signed(site), "--config", site.config, "--json").lines
+        assert [one["outcome"] for one in (first, second)] == ["good", "good"]
+        alone = run("verify", signed(site), "--config", site.config, "--json").lines[0]
+        assert alone["resume_key"] == second["resume_key"]
+    finally:
+        with open_token(site.token.uri()) as connection:
+            _delete(connection, above)
+
+
+def _delete(connection: SharedConnection, certificate: x509.Certificate) -> None:
+    """Take a certificate off the token, which other tests use, too."""
+    der = certificate.public_bytes(Encoding.DER)
+    with connection.writable() as session:
+        objects = connection.objects(session)
+        for handle in objects.find({Attribute.CLASS: ObjectClass.CERTIFICATE}):
+            if objects.read(handle, [Attribute.VALUE]).octets(Attribute.VALUE) == der:
+                objects.destroy(handle)
