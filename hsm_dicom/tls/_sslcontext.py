@@ -2,13 +2,16 @@
 
 `sslcontext` is an alpha release that is pinned to one version. It has an OpenSSL provider through which any Python
 object can sign a handshake, and it finds the OpenSSL that Python uses. The `SSL_CTX` of OpenSSL is the first member of
-CPython's `ssl.SSLContext`, which no interface documents. `context_pointer` proves this layout before any call goes
-through the pointer, and otherwise refuses. tests/hsm_dicom/tls/test_sslcontext_seam.py checks what is relied on.
+CPython's `ssl.SSLContext`, and the `SSL` is the second member of the object behind a connection, which no interface
+documents. `context_pointer` and `connection_pointer` prove this layout before any call goes through a pointer. Where
+the first cannot, the context is refused; where the second cannot, the group of a connection is not reported.
+tests/hsm_dicom/tls/test_sslcontext_seam.py checks what is relied on.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import ssl
 import threading
@@ -29,6 +32,9 @@ HEADER_BYTES = object.__basicsize__
 _POINTER_BYTES = ctypes.sizeof(c_void_p)
 _FIRST_MEMBERS = 8
 """How many pointers at the start of an `SSL_CTX` may hold its `SSL_METHOD`; the structure is far larger."""
+
+_CONNECTION_BYTES = 4096
+"""In how many bytes at the start of an `SSL` its `SSL_CTX` is looked for."""
 
 _METHODS = {ssl.PROTOCOL_TLS_CLIENT: "TLS_client_method", ssl.PROTOCOL_TLS_SERVER: "TLS_server_method"}
 
@@ -79,6 +85,11 @@ def context_pointer(context: ssl.SSLContext) -> int:
         raise _unusable(str(error)) from error
 
 
+def connection_pointer(connection: ssl.SSLSocket | ssl.SSLObject) -> int | None:
+    """Return the address of the `SSL` behind a connection; None where that is not certain, or there is none yet."""
+    return _second_member(connection) if _knows_connections() else None
+
+
 class SelectingContext(ssl.SSLContext):
     """A context whose connections get the certificates of the context that `select` returns for each.
 
@@ -127,6 +138,28 @@ def _prove_layout(protocol: int) -> None:
             raise _unusable("the first member of ssl.SSLContext is not the SSL_CTX")
         del probe
         _proven.add(protocol)
+
+
+@functools.cache
+def _knows_connections() -> bool:
+    """Prove that the second member of CPython's connection points to an `SSL`: it holds its `SSL_CTX`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    # Both objects must outlive the reads.
+    probe = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    wanted = context_pointer(context)
+    member = _second_member(probe) or 0
+    if not _is_readable(member, _CONNECTION_BYTES):
+        return False
+    if wanted not in list((ctypes.c_size_t * (_CONNECTION_BYTES // _POINTER_BYTES)).from_address(member)):
+        return False
+    library, _ = open_libraries()
+    return bool(_function(library, "SSL_get_SSL_CTX", c_void_p, c_void_p)(member) == wanted)
+
+
+def _second_member(connection: Any) -> int | None:
+    inner = getattr(connection, "_sslobj", None)
+    return None if inner is None else c_void_p.from_address(id(inner) + HEADER_BYTES + _POINTER_BYTES).value
 
 
 def _index_of_method(library: ctypes.CDLL, method: int) -> int:

@@ -1,7 +1,6 @@
 """The facts of a TLS connection, as one frozen record for applications, events and logs.
 
-Python 3.11 does not report the group and the signature algorithm of a connection, and neither is guessed here: the
-profile bounds both.
+Python does not report the signature algorithm of a connection, and it is not guessed here: the profile bounds it.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from hsm_dicom.tls import openssl
 from hsm_dicom.tls.algorithms import SuiteAlgorithms, get_suite_algorithms
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from hsm_dicom.tls.suites import get_suite
@@ -69,6 +69,8 @@ class TLSFacts:
     suite: str
     peer: PeerCertificate | None
     resumed: bool
+    group: str | None = None
+    """The group of the key exchange, as OpenSSL names it (`X25519MLKEM768`), where it is known."""
     key_exchange_bits: int | None = None
     """The size of the Diffie-Hellman group, where it is known."""
 
@@ -93,6 +95,7 @@ def get_tls_facts(connection: ssl.SSLSocket | ssl.SSLObject, profile: str) -> TL
         suite=suite.name if suite else name,
         peer=_read_peer(der) if der else None,
         resumed=bool(connection.session_reused),
+        group=openssl.get_group(connection),
     )
 
 

@@ -20,9 +20,19 @@ VERSION_NAMES = {SSL3: "SSLv3", TLS10: "TLSv1.0", TLS11: "TLSv1.1", TLS12: "TLSv
 _HANDSHAKE, _ALERT = 22, 21
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
 _SERVER_NAME, _GROUPS, _POINT_FORMATS, _SIGNATURES, _VERSIONS, _KEY_SHARE = 0, 10, 11, 13, 43, 51
-_X25519 = 29
-# x25519, secp256r1, secp384r1, secp521r1, x448, ffdhe2048
-_EVERY_GROUP = (29, 23, 24, 25, 30, 256)
+GROUP_NAMES = {
+    0x11EC: "X25519MLKEM768",
+    0x11EB: "SecP256r1MLKEM768",
+    0x11ED: "SecP384r1MLKEM1024",
+    29: "x25519",
+    23: "secp256r1",
+    24: "secp384r1",
+    25: "secp521r1",
+    30: "x448",
+    256: "ffdhe2048",
+}
+"""Groups of the IANA registry "TLS Supported Groups" that a server is asked for. The hybrids are for TLS 1.3 only."""
+_HYBRIDS = (0x11EC, 0x11EB, 0x11ED)
 # ECDSA, RSA-PSS and RSA PKCS#1 with SHA-2; ed25519, ed448; RSA and ECDSA with SHA-1, for the old ones
 _EVERY_SIGNATURE = (
     *(0x0403, 0x0503, 0x0603, 0x0804, 0x0805, 0x0806, 0x0809, 0x080A, 0x080B),
@@ -41,17 +51,29 @@ class _NoServerHelloError(Exception):
 
 @dataclass(frozen=True)
 class ServerHello:
-    """What the server chose."""
+    """What the server chose. `group` is that of TLS 1.3's key exchange, in a HelloRetryRequest too; else None."""
 
     version: int
     suite: int
+    group: int | None = None
 
 
-def ask(address: tuple[str, int], version: int, suites: Sequence[int], name: str | None, seconds: float) -> ServerHello:
-    """Offer one version and some suites, and return the server's choice. Raises `_NoServerHelloError`, `OSError`."""
+def ask(
+    address: tuple[str, int],
+    version: int,
+    suites: Sequence[int],
+    name: str | None,
+    seconds: float,
+    groups: Sequence[int] = tuple(GROUP_NAMES),
+) -> ServerHello:
+    """Offer one version, some suites and groups, and return the server's choice.
+
+    In TLS 1.3 no key share is sent, so that the server answers with a HelloRetryRequest for the group that it prefers
+    (RFC 8446, 4.2.8). Raises `_NoServerHelloError`, `OSError`.
+    """
     deadline = time.monotonic() + seconds
     with socket.create_connection(address, timeout=seconds) as connection:
-        connection.sendall(client_hello(version, suites, name))
+        connection.sendall(client_hello(version, suites, name, groups))
         return _read_server_hello(connection, deadline)
 
 
@@ -60,29 +82,32 @@ def server_name(host: str) -> str | None:
     return None if is_address(host) else ascii_host(host)
 
 
-def client_hello(version: int, suites: Sequence[int], name: str | None = None) -> bytes:
+def client_hello(
+    version: int, suites: Sequence[int], name: str | None = None, groups: Sequence[int] = tuple(GROUP_NAMES)
+) -> bytes:
     """Build a record with a ClientHello. `name` goes into the server name extension (RFC 6066, 3)."""
     legacy_version = min(version, TLS12)
     codes = b"".join(struct.pack(">H", code) for code in suites)
     body = struct.pack(">H", legacy_version) + os.urandom(32)
     body += _short(os.urandom(32) if version == TLS13 else b"") + _long(codes) + _short(b"\0")
     if version != SSL3:
-        body += _long(_extensions(version, name))
+        body += _long(_extensions(version, name, groups))
     message = struct.pack(">B", _CLIENT_HELLO) + len(body).to_bytes(3, "big") + body
     return struct.pack(">BHH", _HANDSHAKE, min(version, TLS10), len(message)) + message
 
 
-def _extensions(version: int, name: str | None) -> bytes:
+def _extensions(version: int, name: str | None, groups: Sequence[int]) -> bytes:
     found = b""
     if name is not None:
         found += _extension(_SERVER_NAME, _long(b"\0" + _long(name.encode("ascii"))))
-    found += _extension(_GROUPS, _long(_numbers(_EVERY_GROUP)))
+    groups = [group for group in groups if version == TLS13 or group not in _HYBRIDS]
+    found += _extension(_GROUPS, _long(_numbers(groups)))
     found += _extension(_POINT_FORMATS, _short(b"\0"))
     if version >= TLS12:
         found += _extension(_SIGNATURES, _long(_numbers(_EVERY_SIGNATURE)))
     if version == TLS13:
         found += _extension(_VERSIONS, _short(_numbers([TLS13])))
-        found += _extension(_KEY_SHARE, _long(struct.pack(">H", _X25519) + _long(os.urandom(32))))
+        found += _extension(_KEY_SHARE, _long(b""))
     return found
 
 
@@ -110,19 +135,25 @@ def parse_server_hello(message: bytes) -> ServerHello:
         (version,) = struct.unpack_from(">H", body, 0)
         place = 34 + 1 + body[34]
         (suite,) = struct.unpack_from(">H", body, place)
-        return ServerHello(_read_selected_version(body[place + 3 :]) or version, suite)
+        extensions = _read_extensions(body[place + 3 :])
+        selected = extensions.get(_VERSIONS, b"")
+        if len(selected) == 2:
+            (version,) = struct.unpack(">H", selected)
+        share = extensions.get(_KEY_SHARE, b"")
+        group = int.from_bytes(share[:2], "big") if len(share) >= 2 else None
+        return ServerHello(version, suite, group)
     except (IndexError, struct.error) as error:
         raise _NoServerHelloError("a broken ServerHello") from error
 
 
-def _read_selected_version(extensions: bytes) -> int | None:
+def _read_extensions(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
     place = 2
-    while place + 4 <= len(extensions):
-        kind, length = struct.unpack_from(">HH", extensions, place)
-        if kind == _VERSIONS and length == 2:
-            return int(struct.unpack_from(">H", extensions, place + 4)[0])
+    while place + 4 <= len(data):
+        kind, length = struct.unpack_from(">HH", data, place)
+        found[kind] = data[place + 4 : place + 4 + length]
         place += 4 + length
-    return None
+    return found
 
 
 def _read_record(connection: socket.socket, deadline: float) -> tuple[int, bytes]:

@@ -8,6 +8,7 @@ Diffie-Hellman groups, the session cache, and the certificate verification callb
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import logging
 import ssl
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from ctypes import c_int, c_long, c_ubyte, c_void_p
 from typing import Any
 
-from hsm_dicom.tls._sslcontext import context_pointer, open_libraries
+from hsm_dicom.tls._sslcontext import connection_pointer, context_pointer, open_libraries
 from hsm_dicom.tls.errors import ContextError
 
 # ssl.h
@@ -26,6 +27,7 @@ _CTRL_SET_GROUPS_LIST = 92
 _CTRL_SET_SIGALGS_LIST = 98
 _CTRL_SET_CLIENT_SIGALGS_LIST = 102
 _CTRL_SET_DH_AUTO = 118
+_CTRL_GET_NEGOTIATED_GROUP = 134
 _SESS_CACHE_OFF = 0
 
 PeerValidator = Callable[[Sequence[bytes], int], int]
@@ -42,7 +44,40 @@ def set_tls13_suites(context: ssl.SSLContext, names: Sequence[str]) -> None:
 
 def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> None:
     """Set the groups of (EC)DHE, most preferred first (SSL_CTX_set1_groups_list)."""
-    _control(context, _CTRL_SET_GROUPS_LIST, 0, names, "the groups")
+    _control(context, _CTRL_SET_GROUPS_LIST, names, "the groups")
+
+
+def prefer_groups(context: ssl.SSLContext, additional: Sequence[str], names: Sequence[str]) -> None:
+    """Set groups as `set_groups` does, preceded by additional ones if this OpenSSL has them.
+
+    A client then sends a key share for the first of each (`*`, OpenSSL 3.5), so that a server without the additional
+    ones does not need another round trip.
+    """
+    with_shares = (f"*{additional[0]}", *additional[1:], f"*{names[0]}", *names[1:]) if additional else ()
+    for candidate in (with_shares, (*additional, *names)):
+        if candidate and _set_control(context, _CTRL_SET_GROUPS_LIST, candidate):
+            return
+    set_groups(context, names)
+
+
+@functools.cache
+def has_group(name: str) -> bool:
+    """Return whether this OpenSSL has a group."""
+    return _set_control(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), _CTRL_SET_GROUPS_LIST, [name])
+
+
+def get_group(connection: ssl.SSLSocket | ssl.SSLObject) -> str | None:
+    """Return the group of a connection's key exchange (SSL_get_negotiated_group), as OpenSSL names it.
+
+    None if there is none, or if this Python does not show where OpenSSL's connection is.
+    """
+    pointer = connection_pointer(connection)
+    if pointer is None:
+        return None
+    library = _libraries().ssl
+    number = library.SSL_ctrl(pointer, _CTRL_GET_NEGOTIATED_GROUP, 0, None)
+    name = library.SSL_group_to_name(pointer, number) if number else None
+    return name.decode("ascii", "replace") if name else None
 
 
 def set_signature_algorithms(context: ssl.SSLContext, peer: Sequence[str], own: Sequence[str]) -> None:
@@ -52,8 +87,8 @@ def set_signature_algorithms(context: ssl.SSLContext, peer: Sequence[str], own: 
     authentication. The side determines which list is for the peer and which is for us.
     """
     server = context.protocol == ssl.PROTOCOL_TLS_SERVER
-    _control(context, _CTRL_SET_SIGALGS_LIST, 0, own if server else peer, "the signature algorithms")
-    _control(context, _CTRL_SET_CLIENT_SIGALGS_LIST, 0, peer if server else own, "the signature algorithms")
+    _control(context, _CTRL_SET_SIGALGS_LIST, own if server else peer, "the signature algorithms")
+    _control(context, _CTRL_SET_CLIENT_SIGALGS_LIST, peer if server else own, "the signature algorithms")
 
 
 def size_dh_by_key(context: ssl.SSLContext) -> None:
@@ -91,8 +126,11 @@ class _Libraries:
         self.ssl, self.crypto = open_libraries()
         prototypes: tuple[tuple[Any, str, Any, list[Any]], ...] = (
             (self.ssl, "SSL_CTX_ctrl", c_long, [c_void_p, c_int, c_long, c_void_p]),
+            (self.ssl, "SSL_ctrl", c_long, [c_void_p, c_int, c_long, c_void_p]),
+            (self.ssl, "SSL_group_to_name", ctypes.c_char_p, [c_void_p, c_int]),
             (self.ssl, "SSL_CTX_set_ciphersuites", c_int, [c_void_p, ctypes.c_char_p]),
             (self.ssl, "SSL_CTX_set_cert_verify_callback", None, [c_void_p, _VERIFY, c_void_p]),
+            (self.crypto, "ERR_clear_error", None, []),
             (self.crypto, "X509_verify_cert", c_int, [c_void_p]),
             (self.crypto, "X509_STORE_CTX_get_error", c_int, [c_void_p]),
             (self.crypto, "X509_STORE_CTX_set_error", None, [c_void_p, c_int]),
@@ -169,9 +207,18 @@ def _validate_peer(store: int, number: int | None) -> int:
 _verify = _VERIFY(_validate_peer)
 
 
-def _control(context: ssl.SSLContext, command: int, argument: int, names: Sequence[str], what: str) -> None:
-    if not _libraries().ssl.SSL_CTX_ctrl(context_pointer(context), command, argument, ":".join(names).encode()):
+def _control(context: ssl.SSLContext, command: int, names: Sequence[str], what: str) -> None:
+    if not _set_control(context, command, names):
         raise _make_refusal(what, names)
+
+
+def _set_control(context: ssl.SSLContext, command: int, names: Sequence[str]) -> bool:
+    """Set a list by a control command, and return whether OpenSSL accepted it; otherwise nothing has changed."""
+    libraries = _libraries()
+    if libraries.ssl.SSL_CTX_ctrl(context_pointer(context), command, 0, ":".join(names).encode()):
+        return True
+    libraries.crypto.ERR_clear_error()  # or the next call of this thread would be said to have failed
+    return False
 
 
 def _make_refusal(what: str, names: Sequence[str]) -> ContextError:

@@ -63,6 +63,7 @@ class VersionOffer:
 class ProbeResult:
     """The result of a probe. `verdict` is None without a validator, `chain` empty if the server sent no certificate.
 
+    `groups` are those that the server accepts in TLS 1.3, the one that it prefers first.
     `name_fits` is whether the certificate is for the requested host. `remarks` are sentences about the conformance to
     the profile, and `acceptable` is whether we would connect to this server under it.
     """
@@ -71,6 +72,7 @@ class ProbeResult:
     port: int
     profile: str
     offers: tuple[VersionOffer, ...]
+    groups: tuple[str, ...]
     chain: tuple[PeerCertificate, ...]
     verdict: TrustVerdict | None
     name_fits: bool
@@ -95,6 +97,7 @@ def probe(
     _require_tls(host, port, seconds)
     versions = (hello.TLS13, hello.TLS12, hello.TLS11, hello.TLS10, hello.SSL3)
     offers = tuple(offer for version in versions if (offer := _offer(host, port, version, seconds)))
+    groups = _list_groups(host, port, seconds) if any(offer.version == "TLSv1.3" for offer in offers) else ()
     shown = _Shown()
     wants_certificate = _shake_hands(host, port, shown, seconds)
     chain = _readable(shown.certificates)
@@ -105,7 +108,7 @@ def probe(
             shown.certificates[0], CertificatePurpose.TLS_SERVER, intermediates=shown.certificates[1:]
         )
     name_fits = bool(chain) and chain[0].is_for(host)
-    remarks = tuple(_remarks(profile, offers, chain, name_fits, verdict))
+    remarks = tuple(_remarks(profile, offers, groups, chain, name_fits, verdict))
     in_common = {suite.name for suite in list_offered(profile)} & {name for offer in offers for name in offer.suites}
     trusted = verdict is None or verdict.trusted
     return ProbeResult(
@@ -113,6 +116,7 @@ def probe(
         port=port,
         profile=profile.name,
         offers=offers,
+        groups=groups,
         chain=chain,
         verdict=verdict,
         name_fits=name_fits,
@@ -188,6 +192,23 @@ def _choice(host: str, port: int, version: int, suites: Sequence[int], seconds: 
     return answer.suite if answer.version == version else None
 
 
+def _list_groups(host: str, port: int, seconds: float) -> tuple[str, ...]:
+    """List the groups that the server accepts in TLS 1.3, the one that it chooses of all of them first."""
+    suites = [code for code in SUITES if code >> 8 == 0x13]
+    name = hello.server_name(host)
+
+    def choose(groups: Sequence[int]) -> int | None:
+        try:
+            return hello.ask((host, port), hello.TLS13, suites, name, seconds, groups).group
+        except (hello._NoServerHelloError, OSError):
+            return None
+
+    accepted = [group for group in hello.GROUP_NAMES if choose([group]) == group]
+    preferred = choose(accepted) if accepted else None
+    accepted.sort(key=lambda group: group != preferred)
+    return tuple(hello.GROUP_NAMES[group] for group in accepted)
+
+
 def _shake_hands(host: str, port: int, shown: _Shown, seconds: float) -> bool | None:
     """Do a handshake that records the certificates; return whether the server requests ours (None if unknown)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -226,6 +247,7 @@ def _readable(certificates: Sequence[bytes]) -> tuple[PeerCertificate, ...]:
 def _remarks(
     profile: TLSProfile,
     offers: Sequence[VersionOffer],
+    groups: Sequence[str],
     chain: Sequence[PeerCertificate],
     name_fits: bool,
     verdict: TrustVerdict | None,
@@ -243,6 +265,8 @@ def _remarks(
     weak = {name for offer in offers if offer.version in versions for name in offer.suites} - allowed
     if weak:
         remarks.append(f"It also accepts suites outside {profile.name}: {', '.join(sorted(weak))}.")
+    if groups and not {*groups} & {*profile.groups, *profile.additional_groups}:
+        remarks.append(f"It has no group that {profile.name} allows: {', '.join(groups)}.")
     if not chain:
         remarks.append("It sent no certificate.")
     elif not name_fits:

@@ -35,9 +35,10 @@ class TLSProfile:
     """What one profile allows, and what it demands.
 
     `suites` are those that are offered, most preferred first; `required` those of them that the profile demands of a
-    server. `groups` and `signature_algorithms` have the names of the IANA registries. `algorithms` is what
-    certificates and their chains may rest on, sizes in bits. `server_order`: the server's order of suites decides,
-    not the client's. `remarks` say what of the profile's text is not followed to the letter, and why.
+    server. `groups` and `signature_algorithms` have the names of the IANA registries. `additional_groups` are hybrids
+    with ML-KEM that the profile's text does not exclude; they are preferred to `groups` if OpenSSL has them.
+    `algorithms` is what certificates and their chains may rest on, sizes in bits. `server_order`: the server's order of
+    suites decides, not the client's. `remarks` say what of the profile's text is not followed to the letter, and why.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TLSProfile:
     suites: tuple[Suite, ...]
     required: tuple[Suite, ...]
     groups: tuple[str, ...]
+    additional_groups: tuple[str, ...] = ()
     signature_algorithms: tuple[str, ...]
     algorithms: AlgorithmPolicy
     minimum_dh_bits: int = 2048
@@ -58,6 +60,9 @@ class TLSProfile:
 
 _NIST_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 _SHA2 = frozenset({"sha256", "sha384", "sha512"})
+
+# FIPS 203 with X25519, for TLS 1.3 (0x11EC in the IANA registry; OpenSSL 3.5 and newer).
+_HYBRIDS = ("X25519MLKEM768",)
 
 _RSA_AND_ECDSA_SHA2 = (
     "ecdsa_secp256r1_sha256",
@@ -94,6 +99,7 @@ BCP195_RFC9325 = TLSProfile(
     suites=_TLS13_OF_RFC_9325 + _TLS12_RECOMMENDED,
     required=_TLS12_RECOMMENDED,
     groups=("x25519", "secp256r1", "secp384r1", "secp521r1", "x448"),
+    additional_groups=_HYBRIDS,
     signature_algorithms=("ed25519", "ed448", *_RSA_AND_ECDSA_SHA2),
     algorithms=_CURRENT_KEYS,
 )
@@ -131,6 +137,7 @@ BCP195 = TLSProfile(
     suites=_TLS13_OF_RFC_9325 + _TLS12_RECOMMENDED + suites(0x009F, 0x009E),
     required=suites(0xC030, 0xC02F, 0x009F, 0x009E),
     groups=("x25519", "secp256r1", "secp384r1", "secp521r1", "x448"),
+    additional_groups=_HYBRIDS,
     signature_algorithms=_RSA_AND_ECDSA_SHA2,
     algorithms=_RSA_AND_NIST_KEYS,
     remarks=(
@@ -149,6 +156,7 @@ NON_DOWNGRADING_BCP195 = TLSProfile(
     suites=_TLS13_OF_RFC_9325 + _NON_DOWNGRADING + suites(0xC02C, 0xC02B),
     required=_NON_DOWNGRADING,
     groups=("x25519", "secp256r1", "secp384r1", "secp521r1", "x448"),
+    additional_groups=_HYBRIDS,
     signature_algorithms=_RSA_AND_ECDSA_SHA2,
     algorithms=_RSA_AND_NIST_KEYS,
 )

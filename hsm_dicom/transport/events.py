@@ -27,7 +27,10 @@ class NetworkEvent(DicomEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HandshakeSucceeded(NetworkEvent):
-    """A handshake succeeded. `subject`, `serial`, `spki_sha256` describe the peer; empty if it did not authenticate."""
+    """A handshake succeeded. `subject`, `serial`, `spki_sha256` describe the peer; empty if it did not authenticate.
+
+    `group` is the group of the key exchange; empty where it is not known.
+    """
 
     transport: str
     profile: str
@@ -37,6 +40,7 @@ class HandshakeSucceeded(NetworkEvent):
     serial: str
     spki_sha256: str
     resumed: bool
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,4 +176,5 @@ def make_handshake_event(name: str, address: str, facts: ConnectionFacts) -> Han
         serial=certificate.serial if certificate else "",
         spki_sha256=certificate.spki_sha256 if certificate else "",
         resumed=facts.resumed,
+        group=facts.group or "",
     )

@@ -37,6 +37,8 @@ class ConnectionFacts:
     certificate: PeerCertificate | None = None
     entity: str | None = None
     resumed: bool = False
+    group: str | None = None
+    """The group of the key exchange, as OpenSSL names it, where it is known."""
     key_exchange_bits: int | None = None
 
     @property

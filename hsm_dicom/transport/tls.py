@@ -63,6 +63,7 @@ class TLSTransport:
                 suite=facts.suite,
                 certificate=facts.peer,
                 resumed=facts.resumed,
+                group=facts.group,
             ),
         )
 

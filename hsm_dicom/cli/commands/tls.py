@@ -123,6 +123,7 @@ def _print_profile(report: ProfileReport) -> None:
         ("versions", " to ".join(name.replace("v", " ").replace("_", ".") for name in versions)),
         ("suites", ", ".join(suite.name for suite in report.offered)),
         ("groups", ", ".join(profile.groups)),
+        *(("preferred", f"{name}, if OpenSSL has it") for name in profile.additional_groups),
         ("keys", f"RSA from {keys.minimum_rsa_bits} bits, {', '.join(sorted(keys.curves))}"),
         ("order", "the server's" if profile.server_order else "the client's"),
     ]
@@ -142,6 +143,7 @@ def _profile_json(report: ProfileReport) -> dict[str, Any]:
         "required": [suite.name for suite in profile.required],
         "offered": [suite.name for suite in report.offered],
         "groups": list(profile.groups),
+        "additional_groups": list(profile.additional_groups),
         "signature_algorithms": list(profile.signature_algorithms),
         "minimum_rsa_bits": profile.algorithms.minimum_rsa_bits,
         "minimum_dh_bits": profile.minimum_dh_bits,
@@ -169,6 +171,8 @@ def _print_probe(found: ProbeResult) -> None:
         output.say((offer.version, "bold"), f"  {order}")
         for suite in offer.suites:
             output.say(suite, indent=2)
+    if found.groups:
+        output.say(("groups", "bold"), f"  {', '.join(found.groups)}")
     for number, certificate in enumerate(found.chain):
         output.say(("certificate" if number == 0 else "issuer", "bold"), f"  {certificate.subject}")
         names = ", ".join((*certificate.dns_names, *certificate.ip_addresses))
@@ -196,6 +200,7 @@ def _probe_json(found: ProbeResult) -> dict[str, Any]:
             {"version": offer.version, "suites": list(offer.suites), "server_order": offer.server_order}
             for offer in found.offers
         ],
+        "groups": list(found.groups),
         "chain": [
             {
                 "subject": certificate.subject,

@@ -19,6 +19,7 @@ from hsm_dicom.tls import (
     get_profile,
     get_tls_facts,
     make_handshake_error,
+    openssl,
     server_context,
 )
 from hsm_dicom.tls.errors import ContextError
@@ -249,3 +250,49 @@ def weak_client(hospital: Hospital, peer: Identity, version: str) -> ssl.SSLCont
     client.load_verify_locations(hospital.ca_file)
     client.load_cert_chain(*hospital.files(peer))
     return client
+
+
+HYBRID = "X25519MLKEM768"
+GROUPS = [
+    ("bcp195-rfc9325", HYBRID if openssl.has_group(HYBRID) else "x25519"),
+    ("bcp195-non-downgrading", HYBRID if openssl.has_group(HYBRID) else "x25519"),
+    ("modified-bcp195-rfc9325", "secp256r1"),
+    ("bcp195-extended", "secp256r1"),
+]
+
+
+@pytest.mark.parametrize(("profile", "expected"), GROUPS, ids=[name for name, _ in GROUPS])
+def test_the_group_is_reported_and_a_hybrid_is_preferred_where_the_profile_does_not_exclude_it(
+    hospital: Hospital, profile: str, expected: str
+) -> None:
+    trust = hospital.validator()
+    server = server_context([hospital.rsa], trust, profile=profile)
+    ends = handshake(server, client_context(hospital.rsa, trust, profile=profile))
+    facts = [get_tls_facts(end, profile) for end in (ends.client, ends.server)]
+    assert [one.group and one.group.lower() for one in facts] == [expected.lower()] * 2
+
+
+def test_a_peer_that_has_only_an_older_group_connects(hospital: Hospital) -> None:
+    trust = hospital.validator()
+    client = client_context(hospital.rsa, trust)
+    openssl.set_groups(client, ["secp384r1"])
+    for ends in (
+        handshake(server_context([hospital.rsa], trust), client),
+        handshake(_only(server_context([hospital.rsa], trust), "secp384r1"), client_context(hospital.rsa, trust)),
+    ):
+        assert get_tls_facts(ends.client, "bcp195-rfc9325").group == "secp384r1"
+        assert ends.exchange(b"x") == b"x"
+
+
+def test_an_additional_group_that_openssl_does_not_have_is_left_out(hospital: Hospital) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    openssl.prefer_groups(context, ["NoSuchGroup"], ["secp384r1", "secp256r1"])
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    server = server_context([hospital.rsa], None, authentication="one-way")
+    ends = handshake(server, context)
+    assert get_tls_facts(ends.client, "bcp195-rfc9325").group in ("secp384r1", "secp256r1")
+
+
+def _only(context: ssl.SSLContext, group: str) -> ssl.SSLContext:
+    openssl.set_groups(context, [group])
+    return context

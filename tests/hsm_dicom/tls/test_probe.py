@@ -13,6 +13,7 @@ import pytest
 from hsm_dicom.tls import FailureReason, HandshakeError, get_profile, server_context
 from hsm_dicom.tls.contexts import AuthenticationMode
 from hsm_dicom.tls.hello import _NoServerHelloError, parse_server_hello
+from hsm_dicom.tls.openssl import has_group
 from hsm_dicom.tls.probe import probe
 from hsm_dicom.trust import Reason
 from tests import pki
@@ -61,6 +62,7 @@ def test_our_own_server_is_found_to_be_what_its_profile_says(hospital: Hospital)
     required = {suite.name for suite in profile.required if not (lacks_short_tags and "CCM_8" in suite.name)}
     assert required <= {name for offer in found.offers for name in offer.suites}
     assert all(offer.server_order for offer in found.offers if offer.version == "TLSv1.2")
+    assert set(found.groups) == set(profile.groups)
     assert found.wants_certificate
     assert found.verdict is not None
     assert found.verdict.trusted
@@ -71,6 +73,9 @@ def test_one_way_servers_and_client_order_are_recognised(hospital: Hospital) -> 
         found = probe("127.0.0.1", port, validator=hospital.validator())
     assert found.wants_certificate is False
     assert not any(offer.server_order for offer in found.offers)
+    hybrids = [name for name in get_profile("bcp195-rfc9325").additional_groups if has_group(name)]
+    assert set(found.groups) == {*hybrids, *get_profile("bcp195-rfc9325").groups}
+    assert found.groups[0] in (hybrids or found.groups)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")

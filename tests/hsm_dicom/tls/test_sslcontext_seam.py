@@ -64,6 +64,29 @@ def test_another_layout_of_the_context_is_refused_before_a_call(
         openssl.set_groups(context, ["P-256"])
 
 
+def test_the_pointer_leads_to_the_connection_of_openssl() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    pointer = seam.connection_pointer(connection)
+    assert pointer, explain("sslcontext", seam, "does not find the SSL behind a connection")
+    library, _ = seam.open_libraries()
+    library.SSL_get_SSL_CTX.restype, library.SSL_get_SSL_CTX.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    assert library.SSL_get_SSL_CTX(pointer) == seam.context_pointer(context)
+
+
+def test_without_a_proof_no_pointer_to_a_connection_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    seam._knows_connections.cache_clear()
+    with monkeypatch.context() as changed:
+        changed.setattr(seam, "_CONNECTION_BYTES", 8)  # too little to find the SSL_CTX in
+        assert openssl.get_group(connection) is None
+    seam._knows_connections.cache_clear()
+    assert seam.connection_pointer(connection)
+
+
 def test_a_context_of_another_protocol_is_refused() -> None:
     with pytest.warns(DeprecationWarning, match="PROTOCOL_TLS"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS)
