@@ -12,6 +12,7 @@
 | `clashes`     | tables that are sound alone and cannot work together                         |
 | `routes`, `route_clashes` | the gateway: plain devices and routes, and routes that cannot work together |
 | `problems`    | collection of problems, each with file, line, key and remedy                 |
+| `trust`       | `[trust]` in the plan, and opening what it names                              |
 | `policies`    | policies, and opening one with the trust of the configuration                 |
 | `opening`     | from the plan to open devices, trust and transports, with an owner           |
 | `check_report` | what the check of a configuration reports                                    |
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     from hsm_dicom.node.check_report import ConfigurationReport
     from hsm_dicom.node.compiler import compile_plan, read_plan
     from hsm_dicom.node.opening import OpenedListener, OpenedPeer, Resources, open_listener, open_peer
-    from hsm_dicom.node.plan import GatewayPlan, ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan, TrustPlan
+    from hsm_dicom.node.plan import GatewayPlan, ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan
     from hsm_dicom.node.policies import open_policy
     from hsm_dicom.node.service import Service
+    from hsm_dicom.node.trust import TrustPlan
 
 __all__ = [
     "ConfigurationReport",
@@ -68,7 +70,8 @@ _MODULES = {
     "check_report": ("ConfigurationReport",),
     "compiler": ("compile_plan", "read_plan"),
     "opening": ("OpenedListener", "OpenedPeer", "Resources", "open_listener", "open_peer"),
-    "plan": ("GatewayPlan", "ListenerPlan", "NodePlan", "PeerPlan", "RoutePlan", "SecretKeysPlan", "TrustPlan"),
+    "plan": ("GatewayPlan", "ListenerPlan", "NodePlan", "PeerPlan", "RoutePlan", "SecretKeysPlan"),
+    "trust": ("TrustPlan",),
     "policies": ("open_policy",),
     "service": ("Service",),
 }

@@ -17,12 +17,12 @@ from hsm_dicom.identity import IdentityAccess, find_identity
 from hsm_dicom.node.clashes import find_peers_alike, find_shared_ports, list_entrances
 from hsm_dicom.node.listeners import ListenerCompiler
 from hsm_dicom.node.peers import PeerCompiler
-from hsm_dicom.node.plan import NodePlan, TrustPlan
+from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.node.policies import compile_policies
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.node.route_clashes import find_route_problems
 from hsm_dicom.node.routes import RouteCompiler, compile_gateway
-from hsm_dicom.trust import RevocationPolicy
+from hsm_dicom.node.trust import compile_trust
 
 
 def read_plan(file: Path | None) -> NodePlan:
@@ -53,20 +53,12 @@ def compile_plan(reading: Reading) -> NodePlan:
     relayed = [route.settings for route in routes.values()]
     find_shared_ports(list_entrances(settings, relayed, gateway.status), problems)
     _check_folders(configuration, problems)
-    trust = configuration.trust
     return NodePlan(
         file=reading.file,
         pin_sources=MappingProxyType({name: section.pin for name, section in configuration.tokens.items()}),
         tokens=MappingProxyType(tokens),
         identities=MappingProxyType(identities),
-        trust=TrustPlan(
-            anchors=trust.anchors,
-            intermediates=trust.intermediates,
-            crls=trust.crls,
-            ocsp_responses=trust.ocsp_responses,
-            timestamp_anchors=trust.timestamp_anchors,
-            revocation=RevocationPolicy(trust.revocation),
-        ),
+        trust=compile_trust(configuration),
         policies=problems.keep_resolved("policies", policies),
         peers=problems.keep_resolved("peers", peers),
         listeners=problems.keep_resolved("listeners", listeners),

@@ -26,40 +26,11 @@ from hsm_dicom.gateway.settings import GatewaySettings, PlainDevice, RouteSettin
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import Role
 from hsm_dicom.network.settings import ListenerSettings, Peer, describe_transport
-from hsm_dicom.trust import CertificateValidator, Policy, RevocationPolicy, TrustStore
+from hsm_dicom.node.trust import TrustPlan
 from hsm_dicom.validation import VerificationPolicy
 from tokens.pins.sources import PinSource
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrustPlan:
-    """Whose certificates are trusted: the files of `[trust]`, not read yet."""
-
-    anchors: tuple[Path, ...] = ()
-    intermediates: tuple[Path, ...] = ()
-    crls: tuple[Path, ...] = ()
-    ocsp_responses: tuple[Path, ...] = ()
-    timestamp_anchors: tuple[Path, ...] = ()
-    revocation: RevocationPolicy = RevocationPolicy.WHEN_GIVEN
-
-    def open(self) -> CertificateValidator:
-        """Read the files, and return the validator of peers' certificates. Raises `TrustFileError`."""
-        return CertificateValidator(self.open_store(), Policy(revocation=self.revocation))
-
-    def open_store(self) -> TrustStore:
-        """Read the files, and return the trust store for peers and for signers of objects. Raises `TrustFileError`."""
-        return self._open(self.anchors)
-
-    def open_timestamp_store(self) -> TrustStore:
-        """Likewise for time stamping authorities."""
-        return self._open(self.timestamp_anchors)
-
-    def _open(self, anchors: tuple[Path, ...]) -> TrustStore:
-        return TrustStore.from_files(
-            anchors, intermediates=self.intermediates, crls=self.crls, ocsp_responses=self.ocsp_responses
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +125,7 @@ class NodePlan:
     pin_sources: Mapping[str, PinSource | None] = field(default_factory=lambda: MappingProxyType({}))
     tokens: Mapping[str, TokenAccess] = field(default_factory=lambda: MappingProxyType({}))
     identities: Mapping[str, IdentityAccess] = field(default_factory=lambda: MappingProxyType({}))
-    trust: TrustPlan = TrustPlan()
+    trust: TrustPlan = field(default_factory=TrustPlan)
     policies: Mapping[str, VerificationPolicy] = field(default_factory=lambda: MappingProxyType({}))
     peers: Mapping[str, PeerPlan] = field(default_factory=lambda: MappingProxyType({}))
     listeners: Mapping[str, ListenerPlan] = field(default_factory=lambda: MappingProxyType({}))

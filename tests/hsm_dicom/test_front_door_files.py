@@ -132,6 +132,20 @@ def test_a_verdict_is_neither_true_nor_false(clean: Path) -> None:
         bool(hsm_dicom.verify(clean))
 
 
+def test_a_policy_may_have_rules_for_modalities_and_senders(clean: Path, tmp_path: Path) -> None:
+    whole = hsm_dicom.sign(clean, tmp_path / "whole.dcm", WHO).target
+    rules = [{"when": {"modalities": ["CT"], "calling_ae_titles": ["CT1"]}, "require": ["timestamp"]}]
+    policy = hsm_dicom.Policy(rules=rules, otherwise="accept")
+    assert verdict_on(whole, trust=TRUST, policy=policy).outcome is Outcome.EXEMPT
+    unmet = verdict_on(whole, trust=TRUST, policy=policy, calling_ae_title="CT1")
+    assert [one.code for one in unmet.unmet] == ["no-timestamp"]
+    assert unmet.unmet[0].remedy
+    (one,) = hsm_dicom.verify_files([whole], trust=TRUST, policy=policy, calling_ae_title="CT1")
+    assert (one.outcome, one.rule) == (Outcome.POLICY_NOT_MET, "rule 1")
+    with pytest.raises(TypeError, match="calling_ae_title must be a text"):
+        hsm_dicom.verify(whole, calling_ae_title=1)  # type: ignore[arg-type]
+
+
 def test_valid_is_true_only_if_everything_is(clean: Path, tmp_path: Path) -> None:
     unsigned = verdict_on(clean, trust=TRUST)
     assert (unsigned.valid, unsigned.outcome, unsigned.exit_status) == (False, Outcome.NO_SIGNATURE, 100)

@@ -13,8 +13,10 @@ from hsm_dicom.config import Configuration
 from hsm_dicom.config.devices import NotConfiguredError, find_token_access
 from hsm_dicom.errors import Error
 from hsm_dicom.identity import read_chain_files, read_token_chains
+from hsm_dicom.node.trust import compile_trust
 from hsm_dicom.trust import TrustStore
-from hsm_dicom.validation import PolicyValidator, Requirement, VerificationPolicy, load_policy
+from hsm_dicom.validation import PolicyError, PolicyValidator, Requirement, VerificationPolicy, load_policy
+from hsm_dicom.validation.policies.contradictions import find_contradictions
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def open_validator(
     `TrustFileError`, and `NotConfiguredError` for a policy that the configuration does not have.
     """
     name, demands = _find_policy(configuration, policy)
-    section = configuration.trust
+    section = compile_trust(configuration)
     uses_section = not options.anchors and bool(section.anchors or section.timestamp_anchors)
     given = (options.intermediates, options.crls, options.ocsp_responses)
     kept = (section.intermediates, section.crls, section.ocsp_responses) if uses_section else ((), (), ())
@@ -84,7 +86,7 @@ def _find_policy(configuration: Configuration, policy: str | None) -> tuple[str,
     if policy is None:
         return "", VerificationPolicy()
     if "/" in policy or policy.endswith(".toml"):
-        return "", load_policy(Path(policy))
+        return "", _require_possible(policy, load_policy(Path(policy)))
     if policy not in configuration.policies:
         known = ", ".join(configuration.policies) or "none"
         hint = f"; for the file of this name, write ./{policy}" if Path(policy).is_file() else ""
@@ -92,4 +94,12 @@ def _find_policy(configuration: Configuration, policy: str | None) -> tuple[str,
             f"The configuration has no policy '{policy}'; its policies: {known}.",
             remedy=f"Give the name of one of these, or add the table [policies.{policy}] to the file{hint}.",
         )
-    return policy, VerificationPolicy.from_section(configuration.policies[policy])
+    return policy, _require_possible(policy, VerificationPolicy.from_section(configuration.policies[policy]))
+
+
+def _require_possible(name: str, policy: VerificationPolicy) -> VerificationPolicy:
+    """Return the policy. Raises `PolicyError` for one that contradicts itself, which check-config refuses, too."""
+    for found in find_contradictions(policy):
+        if found.is_never_met:
+            raise PolicyError(f"{name}: {'.'.join(found.path)}: {found.text}", remedy=found.remedy)
+    return policy

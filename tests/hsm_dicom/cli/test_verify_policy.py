@@ -85,6 +85,10 @@ def test_a_policy_is_chosen_by_name_or_by_path(run: Run, site: Node, monkeypatch
     assert "has no policy 'strict'; its policies: creator, tomography" in unknown.err
     assert "for the file of this name, write ./strict" in unknown.err
     assert run("verify", signed(site), "--config", site.config, "--policy", "./strict").status == 102
+    site.write("never.toml", b'require = ["creator"]\nkey_types = ["ec"]\n')
+    never = run("verify", signed(site), "--config", site.config, "--policy", "never.toml")
+    assert never.status == exits.FAILED
+    assert "never.toml: key_types: No object can meet this policy: the profile creator is for RSA keys" in never.err
 
 
 def test_rules_can_be_tried_as_if_an_ae_title_had_sent_the_object(run: Run, site: Node) -> None:
