@@ -16,6 +16,7 @@ from tokens.errors import (
     KeyPolicyError,
     MechanismNotOfferedError,
     MechanismUnclearError,
+    NoSuchKeyError,
     Reason,
     TokenBusyError,
     TokenLostError,
@@ -29,6 +30,7 @@ from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.login.key_use import KeyLogin
 from tokens.pkcs11.objects import FoundKey, PublicKey, describe_key, find_private_key, has_public_key, read_certificates
 from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker
+from tokens.pkcs11.start_failures import suggest_init_string
 from tokens.policy import Finding, KeyPolicy, enforce
 from tokens.uri import Pkcs11Uri
 
@@ -239,7 +241,13 @@ class Pkcs11Key:
 
     def _look_up(self, worker: Worker, wanted: Pkcs11Uri) -> FoundKey:
         objects = self._connection.objects(worker.session)
-        key = describe_key(objects, find_private_key(objects, wanted, self._connection.token.description))
+        try:
+            handle = find_private_key(objects, wanted, self._connection.token.description)
+        except NoSuchKeyError as error:
+            module = self._connection.module
+            remedy = suggest_init_string(module.path, module.init_string) or error.remedy
+            raise NoSuchKeyError(error.message, remedy=remedy) from None
+        key = describe_key(objects, handle)
         worker.keys[self] = key.handle
         return key
 

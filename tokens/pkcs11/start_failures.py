@@ -65,6 +65,14 @@ _OTHERS = _Needs(
 )
 
 
+def suggest_init_string(path: Path, init_string: str | None) -> str | None:
+    """Return a sentence for a module that starts without its init string, and then shows an empty token; or None."""
+    needs = next((known for known in _KNOWN if path.name.startswith(known.files)), _OTHERS)
+    if init_string is not None or not needs.parameters:
+        return None
+    return f"This module needs an init string with {needs.parameters}; give it as init_string."
+
+
 def likely_causes(path: Path, rv: int, init_string: str | None) -> str:
     """Return a sentence with the causes, in the order in which to check them."""
     needs = next((known for known in _KNOWN if path.name.startswith(known.files)), _OTHERS)

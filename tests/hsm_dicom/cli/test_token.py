@@ -17,6 +17,7 @@ from hsm_dicom.cli import exits
 from tests.hsm_dicom.ceremony import configuration_text
 from tests.hsm_dicom.cli.conftest import Node, Result, Run, run_program, type_in
 from tests.interop.modules.test_p11_kit import CLIENT, Server
+from tests.remote import PASSES_PARAMETERS
 from tests.softhsm import MODULE, TestToken, new_token, set_pin
 from tokens import trials
 from tokens.pins.refusals import RefusalMemory
@@ -197,8 +198,9 @@ def test_a_token_without_iscl_fails_a_check_only_if_asked_for_it(server: Server)
     unasked = check()
     assert unasked.status == exits.OK
     assert "This token can be used for DICOM." in unasked.said
-    assert "ISCL: authentication only" in unasked.said
-    assert check("--iscl").status == exits.FAILED
+    # An older p11-kit does not pass DES-CBC.
+    assert ("ISCL: yes" if PASSES_PARAMETERS else "ISCL: authentication only") in unasked.said
+    assert check("--iscl").status == (exits.OK if PASSES_PARAMETERS else exits.FAILED)
 
 
 def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_cleared(run: Run, token: TestToken) -> None:

@@ -53,4 +53,5 @@ def test_we_connect_to_s_server(hospital: Hospital, profile: TLSProfile, version
         assert server.says("DICOM"), server.printed
         secured.socket.close()
         assert secured.facts.version == version
-        assert f"subject=CN = node {'rsa' if kind == 'rsa' else 'ec256'}" in server.printed
+        # OpenSSL 3.5 writes no spaces around the sign.
+        assert f"subject=CN=node {'rsa' if kind == 'rsa' else 'ec256'}" in server.printed.replace(" = ", "=")
