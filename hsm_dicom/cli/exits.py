@@ -10,6 +10,8 @@ FAILED = 1
 """The command could not do what was asked, or not for every file."""
 USAGE = 2
 """The command line itself is wrong, for example the name of a PIN source."""
+NEEDS_ATTENTION = 3
+"""Something ends within the warning period, has ended, or is away."""
 REFUSED = 77
 """A PIN was refused, is locked, or was not presented: another attempt could lock the token, or needs a person.
 
@@ -35,6 +37,7 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
         "The configuration can be used.",
         "It cannot be used, or something expires and --fail-if-expiring is given; the report lists the problems.",
     ),
+    ("inventory",): ("The inventory was taken, and nothing needs attention.", "The page could not be written."),
     ("sign",): ("All files were signed.", "A file could not be signed."),
     ("verify",): (
         "All signatures are valid, and the policy is met.",
@@ -102,7 +105,7 @@ _WITHOUT_PIN = {
     *(("signatures", "remove-all"), ("signatures", "ask-timestamp"), ("signatures", "add-timestamp")),
     *(("gateway", "status"), ("gateway", "drain"), ("gateway", "emergency")),
     *(("tls", "profiles"), ("tls", "probe"), ("iscl", "trace"), ("token", "list")),
-    *(("token", "clear-rejected-pin"), ("card", "list"), ("card", "info")),
+    *(("token", "clear-rejected-pin"), ("card", "list"), ("card", "info"), ("inventory",)),
 }
 """The commands that present no PIN."""
 
@@ -123,6 +126,10 @@ def statuses_of(command: tuple[str, ...]) -> Sequence[tuple[int, str]]:
     statuses = [(OK, succeeded), (FAILED, failed), _USAGE]
     if command not in _WITHOUT_PIN:
         statuses.append(_PIN)
+    if command == ("inventory",):
+        statuses.insert(
+            3, (NEEDS_ATTENTION, "A row ends within --warn-days, has ended, or is a device or file in trouble.")
+        )
     if command == ("verify",):
         statuses += _OF_VERIFY
     return statuses

@@ -19,6 +19,8 @@ from hsm_dicom.cli.commands.check_config import check_config
 from hsm_dicom.cli.commands.demo import EXAMPLE as DEMO_EXAMPLE
 from hsm_dicom.cli.commands.demo import demo
 from hsm_dicom.cli.commands.gateway import app as gateway_app
+from hsm_dicom.cli.commands.inventory import EXAMPLE as INVENTORY_EXAMPLE
+from hsm_dicom.cli.commands.inventory import inventory
 from hsm_dicom.cli.commands.iscl import app as iscl_app
 from hsm_dicom.cli.commands.key import app as key_app
 from hsm_dicom.cli.commands.network import ECHO_EXAMPLE, LISTEN_EXAMPLE, STORE_EXAMPLE, echo, listen, store
@@ -56,6 +58,7 @@ app = typer.Typer(
 _BEGIN, _OBJECTS, _NETWORK, _DEVICES = "To begin", "DICOM objects", "DICOM network", "Tokens and keys"
 app.command("demo", epilog=DEMO_EXAMPLE, rich_help_panel=_BEGIN)(demo)
 app.command("check-config", epilog=CHECK_CONFIG_EXAMPLE, rich_help_panel=_BEGIN)(check_config)
+app.command("inventory", epilog=INVENTORY_EXAMPLE, rich_help_panel=_BEGIN)(inventory)
 app.command("sign", epilog=SIGN_EXAMPLE, rich_help_panel=_OBJECTS)(sign)
 app.command("verify", epilog=VERIFY_EXAMPLE, rich_help_panel=_OBJECTS)(verify)
 app.add_typer(signatures_app, name="signatures", rich_help_panel=_OBJECTS)

@@ -45,12 +45,20 @@ def write_html(
 
     The first `pictures` files are opened again for their pictures; 0 means none. Raises ReportError.
     """
+    write_page(target, html_page(verdicts, validator, pictures=pictures))
+
+
+def write_page(target: Path, parts: Iterable[str]) -> None:
+    """Write the parts of a page; replace an older page of this name when the new one is complete.
+
+    Raises ReportError.
+    """
     part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         # A report contains names of patients: only its owner can read it until they widen the permissions.
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as page:
-            page.writelines(html_page(verdicts, validator, pictures=pictures))
+            page.writelines(parts)
         part.replace(target)
     except OSError as error:
         raise ReportError(f"{target}: the report cannot be written ({error.strerror}). Name another file.") from error

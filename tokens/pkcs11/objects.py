@@ -225,6 +225,19 @@ def read_certificates(objects: Objects, name: KeyName, public: PublicKey) -> tup
     return tuple(c for c in own if _is_readable(c, name))
 
 
+def read_certificate(objects: Objects, handle: int) -> x509.Certificate | None:
+    """Return the certificate of one object; None if its value is not an X.509 certificate."""
+    return _certificate(objects.read(handle, [Attribute.VALUE]))
+
+
+def read_public_key(objects: Objects, handle: int) -> PublicKey | None:
+    """Return the key of one public key object; None if it is neither RSA nor on P-256 or P-384."""
+    kind = objects.read(handle, [Attribute.KEY_TYPE]).number(Attribute.KEY_TYPE)
+    if kind is None or kind not in _PUBLIC_PARTS:
+        return None
+    return _public_key(objects.read(handle, _PUBLIC_PARTS[kind]), kind)
+
+
 def list_keys(objects: Objects) -> list[KeyEntry]:
     """Return every private key of a supported kind, with its certificates.
 

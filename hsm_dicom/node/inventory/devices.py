@@ -1,0 +1,201 @@
+"""What the tokens and cards of a plan hold. A device that is away or does not answer is a row, and hides no other one.
+
+No PIN is presented unless the caller asks for it, and none that needs a person. A PIN that a device refused is not
+presented again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hsm_dicom.config.devices import CardAccess, TokenAccess
+from hsm_dicom.errors import Error
+from hsm_dicom.identity import IdentityAccess
+from hsm_dicom.node.inventory.entries import Entry, Kind, Origin, Urgency, format_kind
+from hsm_dicom.node.inventory.uses import Uses, name_device
+from hsm_dicom.node.plan import NodePlan, SecretKeysPlan
+from tokens.errors import sentence_case
+from tokens.manager import default_manager
+from tokens.pkcs11.objects import KeyName
+from tokens.pkcs11.search import TokenInfo
+from tokens.pkcs11.stored import StoredCertificate, StoredKey, StoredObjects, read_public, read_stored
+from tokens.smartcard.check import CardKeyInfo, card_info
+from tokens.uri import Pkcs11Uri
+
+
+@dataclass
+class Devices:
+    """What was read of each device: objects by the NAME of a token, keys by the URI of a card."""
+
+    stored: dict[str, StoredObjects] = field(default_factory=dict)
+    cards: dict[str, tuple[CardKeyInfo, ...]] = field(default_factory=dict)
+    rows: list[Entry] = field(default_factory=list)
+    not_logged_in: list[str] = field(default_factory=list)
+
+
+def read_devices(plan: NodePlan, uses: Uses, *, log_in: bool, progress: Callable[[str], None]) -> Devices:
+    """Read every configured token, and every card that the plan names."""
+    devices = Devices()
+    for name, token in plan.tokens.items():
+        progress(f"token {name}")
+        _read_token(devices, name, token, log_in=log_in)
+    for access in _list_cards(plan):
+        progress(f"card {access.uri.card_part()}")
+        _read_card(devices, access, uses)
+    for name, stored in devices.stored.items():
+        devices.rows += _describe_keys(name, stored, plan, uses)
+    return devices
+
+
+def find_certificates(access: TokenAccess, stored: StoredObjects) -> list[StoredCertificate]:
+    """Return the certificates on a token for the key that a URI selects, in no order."""
+    keys = [key for key in stored.keys if _is_selected(key.name, access.uri)]
+    public = [key.public_key for key in keys if key.public_key is not None]
+    return [
+        one
+        for one in stored.certificates
+        if one.certificate is not None
+        and (one.certificate.public_key() in public if public else _is_selected(one.name, access.uri))
+    ]
+
+
+def list_token_accesses(identity: IdentityAccess) -> tuple[TokenAccess, ...]:
+    """Return the keys of an identity that are on tokens: one, several, or none."""
+    if isinstance(identity.key, TokenAccess):
+        return (identity.key,)
+    return getattr(identity.key, "tokens", ())
+
+
+def _read_token(devices: Devices, name: str, token: TokenAccess, *, log_in: bool) -> None:
+    found: TokenInfo | None = None
+    try:
+        module, found = token.find_token()
+        if log_in and token.pin is not None and not token.pin.attended:
+            with token.open() as connection:
+                devices.stored[name] = read_stored(connection)
+        else:
+            devices.stored[name] = read_public(module, found)
+            devices.not_logged_in.append(name)
+        devices.rows.append(_describe_token(name, found))
+    except Error as error:
+        devices.rows.append(_describe_failure(Kind.TOKEN, name, str(token.uri), error, found))
+        if found is not None:
+            _read_after_failure(devices, name, token, found)
+
+
+def _read_after_failure(devices: Devices, name: str, token: TokenAccess, found: TokenInfo) -> None:
+    """Read the public objects of a token that accepted no login; the row tells why already."""
+    try:
+        devices.stored[name] = read_public(token.module(), found)
+        devices.not_logged_in.append(name)
+    except Error:
+        return  # it does not answer any more, which the first error said
+
+
+def _read_card(devices: Devices, access: CardAccess, uses: Uses) -> None:
+    uri = access.uri.card_part()
+    try:
+        details = card_info(default_manager().cards, uri, profiles=access.profiles, wait=0.0)
+    except Error as error:
+        devices.rows.append(_describe_failure(Kind.CARD, str(uri), str(uri), error, None))
+        return
+    devices.cards[str(uri)] = details.keys
+    devices.rows.append(Entry(kind=Kind.CARD, name=str(uri), holder=f"reader {details.reader}"))
+    for one in details.keys:
+        size = "" if one.attributes is None else format_kind(one.attributes.key_type, one.attributes.size_bits)
+        local = None if one.attributes is None else one.attributes.local
+        name = one.key.name
+        origin = _name_origin(local, None)
+        devices.rows.append(Entry(kind=Kind.KEY, name=name, holder=f"card {uri}", size=size, origin=origin))
+    for use, index in details.secrets:
+        devices.rows.append(
+            Entry(
+                kind=Kind.SECRET_KEY,
+                name=f"{use.value} {index}",
+                holder=f"card {uri}",
+                uses=uses.of_secret_keys(str(uri)),
+                origin=Origin.UNKNOWN,
+            )
+        )
+
+
+def _list_cards(plan: NodePlan) -> list[CardAccess]:
+    """Return access to each card that an identity or an ISCL table names, each once."""
+    tables: list[SecretKeysPlan | None] = [one.keys for one in plan.peers.values()]
+    tables += [one.keys for one in plan.listeners.values()]
+    keys = [one for one in tables if one is not None]
+    accesses = [
+        *(identity.key for identity in plan.identities.values()),
+        *(table.device for table in keys),
+        *(table.authentication_device for table in keys),
+    ]
+    return list({name_device(one): one for one in accesses if isinstance(one, CardAccess)}.values())
+
+
+def _describe_token(name: str, found: TokenInfo) -> Entry:
+    return Entry(kind=Kind.TOKEN, name=name, holder=found.description)
+
+
+def _describe_failure(kind: Kind, name: str, uri: str, error: Error, found: TokenInfo | None) -> Entry:
+    return Entry(
+        kind=kind,
+        name=name,
+        holder=uri if found is None else found.description,
+        urgency=Urgency.PROBLEM,
+        problem=sentence_case(error.message),
+        remedy=error.remedy or "",
+    )
+
+
+def _describe_keys(token: str, stored: StoredObjects, plan: NodePlan, uses: Uses) -> list[Entry]:
+    rows = [
+        Entry(
+            kind=Kind.KEY,
+            name=key.name.label or key.name.id.hex(),
+            holder=f"token {token}",
+            uses=_find_identities(token, key.name, plan.identities),
+            size=format_kind(key.key_type, key.size_bits),
+            origin=_name_origin(key.local, key.never_extractable),
+            problem=key.problem,
+            urgency=_rate_key(token, key, plan),
+        )
+        for key in stored.keys
+    ]
+    rows += [
+        Entry(
+            kind=Kind.SECRET_KEY,
+            name=key.name.label or key.name.id.hex(),
+            holder=f"token {token}",
+            uses=uses.of_secret_keys(token),
+            size=f"{key.size_bits} bits" if key.size_bits else "",
+            origin=_name_origin(key.local, key.never_extractable),
+        )
+        for key in stored.secret_keys
+    ]
+    return rows
+
+
+def _rate_key(token: str, key: StoredKey, plan: NodePlan) -> Urgency:
+    """Return a problem for a key that an identity names and that is not supported; others are no concern here."""
+    is_needed = bool(key.problem and _find_identities(token, key.name, plan.identities))
+    return Urgency.PROBLEM if is_needed else Urgency.FINE
+
+
+def _find_identities(token: str, name: KeyName, identities: Mapping[str, IdentityAccess]) -> tuple[str, ...]:
+    return tuple(
+        f"identities.{one}"
+        for one, identity in identities.items()
+        if any(key.name == token and _is_selected(name, key.uri) for key in list_token_accesses(identity))
+    )
+
+
+def _is_selected(name: KeyName, uri: Pkcs11Uri) -> bool:
+    return uri.object in (None, name.label) and uri.id in (None, name.id)
+
+
+def _name_origin(local: bool | None, never_extractable: bool | None) -> Origin:
+    """Return where a key was made: CKA_LOCAL; without it, CKA_NEVER_EXTRACTABLE, which an imported key never has."""
+    if local is None:
+        return Origin.HERE if never_extractable else Origin.UNKNOWN
+    return Origin.HERE if local else Origin.IMPORTED

@@ -1,0 +1,153 @@
+"""The inventory of a node, taken of real tokens, certificates and CRLs: nothing is left out, what is urgent is first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.node.inventory import Entry, Inventory, Kind, Urgency, take_inventory
+from tests.hsm_dicom.ceremony import certify, configuration_text
+from tests.pki import DAY, NOW, Authority
+from tests.softhsm import MODULE, TestToken
+from tests.tokens.proxy import Proxy
+from tokens.events import Login, subscribe
+
+Take = Callable[..., Inventory]
+
+IDENTITY = '[identities.node]\ntoken = "test"\nobject = "node"\n'
+LISTENER = '\n[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\npeers = ["ct"]\n'
+PEER = '\n[peers.ct]\nae_titles = ["CT1"]\nhost = "ct.example"\nidentity = "node"\n'
+
+
+@pytest.fixture
+def take(tmp_path: Path, state_folder: Path) -> Take:
+    def taken(text: str, **options: object) -> Inventory:
+        file = tmp_path / "hsm-dicom.toml"
+        file.write_text(text)
+        file.chmod(0o600)
+        return take_inventory(file, **options)  # type: ignore[arg-type]
+
+    return taken
+
+
+def find(inventory: Inventory, kind: Kind, name: str) -> Entry:
+    [found] = [one for one in inventory.entries if (one.kind, one.name) == (kind, name)]
+    return found
+
+
+def test_a_key_has_its_holder_size_origin_and_uses(take: Take, token: TestToken, tmp_path: Path) -> None:
+    ca = Authority()
+    token.generate("node")
+    certify(token, "node", ca)
+    (tmp_path / "ca.pem").write_bytes(ca.pem)
+    trust = '[trust]\nanchors = ["ca.pem"]\n'
+    inventory = take(configuration_text(token) + IDENTITY + LISTENER + PEER + trust)
+    assert not [one for one in inventory.entries if one.problem]
+    assert next(one for one in inventory.entries if one.kind is Kind.ANCHOR).uses == ("listeners.main", "peers.ct")
+    key = find(inventory, Kind.KEY, "node")
+    assert (key.holder, key.size, key.origin) == ("token test", "RSA 2048", "made on the device")
+    assert key.uses == ("identities.node",)
+    identity = find(inventory, Kind.IDENTITY, "node")
+    assert identity.uses == ("listeners.main", "peers.ct")
+    assert identity.consequence == "Peers refuse listener main; no connection to peer ct."
+    assert identity.ends is not None
+    assert find(inventory, Kind.PEER, "ct").uses == ("listeners.main",)
+    assert inventory.not_logged_in == ()
+
+
+def test_no_pin_is_presented_if_that_is_asked_for_and_the_certificate_is_found(take: Take, token: TestToken) -> None:
+    token.generate("node")
+    certify(token, "node", Authority())
+    logins: list[Login] = []
+    with subscribe(lambda event: logins.append(event) if isinstance(event, Login) else None):
+        inventory = take(configuration_text(token) + IDENTITY, log_in=False)
+    assert logins == []
+    assert inventory.not_logged_in == ("test",)
+    assert find(inventory, Kind.IDENTITY, "node").ends is not None
+    assert find(inventory, Kind.KEY, "node").size == "RSA 2048"
+
+
+def test_a_refused_pin_is_presented_once_and_public_objects_are_there(
+    take: Take, token: TestToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token.generate("node")
+    certify(token, "node", Authority())
+    monkeypatch.setenv("WRONG", "0000")
+    text = configuration_text(token).replace(str(token.pin), "env:WRONG") + IDENTITY
+    logins: list[Login] = []
+    with subscribe(lambda event: logins.append(event) if isinstance(event, Login) else None):
+        first, second = take(text), take(text)
+    assert len([one for one in logins if one.presented]) == 1
+    for inventory in (first, second):
+        assert inventory.entries[0].kind is Kind.TOKEN
+        assert inventory.entries[0].urgency is Urgency.PROBLEM
+        assert find(inventory, Kind.IDENTITY, "node").ends is not None
+
+
+def test_a_token_that_is_away_is_a_row_and_the_other_is_read(take: Take, token: TestToken) -> None:
+    token.generate("node")
+    certify(token, "node", Authority())
+    away = f'[tokens.away]\nmodule = "{MODULE}"\nlabel = "nobody has it"\npin = "env:PATH"\n\n'
+    inventory = take(away + configuration_text(token) + IDENTITY)
+    assert inventory.entries[0].name == "away"
+    assert "No token in" in inventory.entries[0].problem
+    assert find(inventory, Kind.IDENTITY, "node").urgency is Urgency.FINE
+
+
+def test_the_most_urgent_is_first(take: Take, token: TestToken, tmp_path: Path) -> None:
+    ca = Authority()
+    for name, days in (("ended", -2), ("soon", 12), ("later", 200)):
+        token.generate(name)
+        certify(token, name, ca, ends=NOW + timedelta(days=days))
+    (tmp_path / "ca.pem").write_bytes(ca.pem)
+    (tmp_path / "ca.crl").write_bytes(ca.crl(issued=NOW - 7 * DAY, until=NOW + DAY))
+    names = ("later", "soon", "ended")
+    text = "".join(f'[identities.{name}]\ntoken = "test"\nobject = "{name}"\n\n' for name in names)
+    text += '[trust]\nanchors = ["ca.pem"]\ncrls = ["ca.crl"]\n'
+    inventory = take(configuration_text(token) + text)
+    urgent = [one.name for one in inventory.entries if one.urgency is not Urgency.FINE]
+    assert urgent == ["ended", "ca.crl", "soon"]
+    assert inventory.entries[0].days_left == -3  # whole days, so that 0 is the last day
+    assert "No certificate of this CA is accepted." in inventory.entries[1].consequence
+    assert inventory.needs_attention
+
+
+def test_an_old_certificate_beside_the_one_in_use_needs_no_attention(take: Take, token: TestToken) -> None:
+    ca = Authority()
+    token.generate("node")
+    certify(token, "node", ca, ends=NOW + timedelta(days=3))
+    certify(token, "node", ca, ends=NOW + timedelta(days=300))
+    inventory = take(configuration_text(token) + IDENTITY)
+    assert not inventory.needs_attention
+    assert find(inventory, Kind.CERTIFICATE, "node").days_left in (2, 3)
+    assert (find(inventory, Kind.IDENTITY, "node").days_left or 0) > 290
+
+
+def test_a_mistake_in_the_file_is_a_row(take: Take, token: TestToken) -> None:
+    inventory = take(configuration_text(token) + '[identities.node]\ntoken = "test"\nobjekt = "node"\n')
+    assert inventory.entries[0].kind is Kind.CONFIGURATION
+    assert inventory.entries[0].name == "identities.node.objekt"
+
+
+def test_a_token_that_does_not_answer_is_a_row(take: Take, token: TestToken, proxy_here: Proxy) -> None:
+    token.generate("node")
+    certify(token, "node", Authority())
+    text = f"""
+[tokens.silent]
+module = "{proxy_here.module}"
+serial = "{token.serial}"
+pin = "{token.pin}"
+deadlines = {{ session = 1 }}
+
+"""
+    proxy_here.rule("C_FindObjectsInit hang=1")
+    try:
+        inventory = take(text + configuration_text(token) + IDENTITY)
+    finally:
+        proxy_here.rule()
+    assert (inventory.entries[0].kind, inventory.entries[0].name) == (Kind.TOKEN, "silent")
+    assert "did not" in inventory.entries[0].problem
+    assert find(inventory, Kind.IDENTITY, "node").urgency is Urgency.FINE
