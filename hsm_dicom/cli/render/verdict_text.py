@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.output import shown
 from hsm_dicom.dataset.tags import format_path
+from hsm_dicom.report.display import format_date, format_person_name
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.validation.coverage import list_names
 from hsm_dicom.validation.remedies import find_remedy
@@ -136,9 +137,9 @@ def _object(verdict: Verdict) -> Iterator[str]:
     """Yield the patient, modality and date of the object, from the bytes that the signatures were checked against."""
     identity = verdict.identity
     if identity.patient_name or identity.patient_id:
-        patient = f"{shown(identity.patient_name)} ({shown(identity.patient_id)})"
+        patient = f"{shown(format_person_name(identity.patient_name))} ({shown(identity.patient_id)})"
         yield patient.strip().removesuffix(" ()")
     if identity.modality:
         yield shown(identity.modality)
     if identity.study_date:
-        yield shown(identity.study_date)
+        yield shown(format_date(identity.study_date))

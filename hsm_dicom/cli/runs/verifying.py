@@ -217,7 +217,7 @@ class VerificationRun:
         if not self.problems:
             return
         print()
-        output.say(f"{output.count(len(self.problems) + self.unlisted, 'file')} not good:")
+        output.say(f"Files that are not good: {len(self.problems) + self.unlisted}")
         for name, text in self.problems:
             output.result(False, f"{output.shown(name)}: {output.shown(text)}")
         if self.unlisted:
