@@ -24,7 +24,7 @@
 | `reloading`   | why a reload failed, whatever was raised                                     |
 | `gateway`     | the gateway that runs: routes, listeners, targets, reloading, draining       |
 | `systemd`     | the service manager: notifications, watchdog, sockets that it passes         |
-| `validity_watch` | dates of certificates and CRLs, watched while it runs                        |
+| `validity`       | dates of certificates and CRLs, watched while it runs                        |
 | `clock`       | the system clock, watched while a gateway runs                               |
 | `readiness`   | whether its tokens answer, watched while it runs                             |
 """

@@ -15,7 +15,7 @@ from hsm_dicom.gateway.route import Route
 from hsm_dicom.gateway.status import ClockStatus, Condition, GatewayStatus, RouteStatus
 from hsm_dicom.node.gateway.opening import OpenedGateway
 from hsm_dicom.node.gateway.token_counts import TokenCounts, list_tokens
-from hsm_dicom.node.gateway.validity import list_certificates
+from hsm_dicom.node.validity.ends import list_certificates
 from hsm_dicom.trust.clock import current_time
 from tokens.events import Subscription
 

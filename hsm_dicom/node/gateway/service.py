@@ -44,7 +44,7 @@ from hsm_dicom.node.readiness import Readiness
 from hsm_dicom.node.reloading import explain_failure
 from hsm_dicom.node.replaced import ReplacedResources
 from hsm_dicom.node.systemd.sockets import PassedSockets
-from hsm_dicom.node.validity_watch import ValidityWatch
+from hsm_dicom.node.validity.watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import CertificateValidator
 

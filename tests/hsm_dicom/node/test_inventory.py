@@ -1,4 +1,4 @@
-"""The inventory of a node, taken of real tokens, certificates and CRLs: nothing is left out, what is urgent is first."""
+"""The inventory of a node, taken of real tokens, certificates and CRLs: nothing is left out, the urgent is first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The certificates and CRLs that a gateway works with, and the dates on which they end."""
+"""The certificates and CRLs that a node works with, and the dates on which they end."""
 
 from __future__ import annotations
 

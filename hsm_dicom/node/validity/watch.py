@@ -1,6 +1,7 @@
 """Watch the validity of what a listener uses, and warn before it has to refuse peers.
 
 At the start, after each reload, and every hour: its certificates and chains, trust anchors, intermediates, CRLs.
+Independent of the warnings, an event is emitted as each end comes nearer than 60, 30, 14, 7 and 1 days.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from hsm_dicom.events import emit
+from hsm_dicom.gateway.status import CertificateStatus
 from hsm_dicom.identity import EXPIRY_WARNING, Identity, find_expiry_remark
-from hsm_dicom.transport.events import ValidityWarning
+from hsm_dicom.node.validity.ends import list_certificates
+from hsm_dicom.transport.events import EndApproaching, ValidityWarning
 from hsm_dicom.transport.periodic import look_until
 from hsm_dicom.trust import CertificateValidator, review_trust
 from hsm_dicom.trust.clock import current_time
 
 INTERVAL_SECONDS = 3600.0
+
+DAYS_BEFORE = (60, 30, 14, 7, 1)
+"""How many days before an end an event is emitted, the largest first."""
 
 Sources = tuple[Sequence[Identity], CertificateValidator | None]
 Now = Callable[[], datetime]
@@ -38,6 +44,7 @@ class ValidityWatch:
         self._name, self._address, self._sources = name, address, sources
         self._warning, self._now, self._interval = warning, now, interval
         self._emitted: set[str] = set()
+        self._approached: dict[tuple[str, str, datetime], int] = {}
         self._checking = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"validity-{name}", daemon=True)
@@ -61,8 +68,11 @@ class ValidityWatch:
         """
         with self._checking:
             found = list(self._find_warnings())
+            approaching = list(self._find_approaching())
             known = set() if repeat else self._emitted
             self._emitted = {sentence for sentence, _ in found}
+        for item, days in approaching:
+            self._emit_approach(item, days)
         for sentence, refuses in found:
             if sentence not in known:
                 emit(
@@ -86,5 +96,48 @@ class ValidityWatch:
             for found in review_trust(validator, now, warning=self._warning):
                 yield f"{found.text} {found.remedy}", found.refuses
 
+    def _find_approaching(self) -> Iterator[tuple[CertificateStatus, int]]:
+        """Yield what has come nearer its end than another of the numbers of days, and that number."""
+        now = self._now()
+        reached = {}
+        for item in list_certificates(*self._sources(), now):
+            days = find_days_reached(item, now)
+            if days is not None:
+                key = (item.kind, item.name, item.ends)
+                reached[key] = days
+                if self._approached.get(key, days + 1) > days:
+                    yield item, days
+        self._approached = reached
+
+    def _emit_approach(self, item: CertificateStatus, days: int) -> None:
+        what = {"crl": "the next CRL is due"}.get(item.kind, "the certificate ends")
+        emit(
+            EndApproaching(
+                name=self._name,
+                address=self._address,
+                text=f"{self._name}: {item.kind} {item.name}: {what} in {days} days or less, on {item.ends:%Y-%m-%d}.",
+                kind=item.kind,
+                item=item.name,
+                days=days,
+                ends=f"{item.ends:%Y-%m-%dT%H:%M:%SZ}",
+            )
+        )
+
     def _run(self) -> None:
         look_until(self._stopping, self.check, self._interval)
+
+
+def find_days_reached(item: CertificateStatus, now: datetime) -> int | None:
+    """Return the smallest of the numbers of days that the end is nearer than; None after it, or if it is far.
+
+    A number above half of the whole validity is left out: a weekly CRL would be in its last 60 days from the first.
+    """
+    if item.ends < now:
+        return None
+    life = None if item.begins is None else item.ends - item.begins
+    reached = [
+        days
+        for days in DAYS_BEFORE
+        if item.ends - now <= timedelta(days=days) and (life is None or timedelta(days=days) <= life / 2)
+    ]
+    return min(reached, default=None)

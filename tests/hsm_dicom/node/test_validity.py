@@ -17,8 +17,8 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.network.settings import ListenerSettings
 from hsm_dicom.node.opening import OpenedListener, Resources
 from hsm_dicom.node.service import Service
-from hsm_dicom.node.validity_watch import ValidityWatch
-from hsm_dicom.transport.events import ValidityWarning
+from hsm_dicom.node.validity.watch import ValidityWatch
+from hsm_dicom.transport.events import EndApproaching, ValidityWarning
 from hsm_dicom.transport.periodic import look_until
 from hsm_dicom.trust import CertificateValidator
 from tests.hsm_dicom.cli.conftest import Run
@@ -132,3 +132,34 @@ def test_a_thread_that_looks_goes_on_after_an_unexpected_error(caplog: pytest.Lo
     look_until(stopping, look, 0.0)
     assert looks == 2
     assert "No space left on device" in caplog.text
+
+
+@pytest.mark.parametrize(("issued", "until", "numbers"), [(90, 97, [1]), (0, 40, [14, 7, 1])])
+def test_each_end_is_an_event_at_60_30_14_7_and_1_days_but_not_above_half_of_the_validity(
+    hospital: Hospital, issued: int, until: int, numbers: list[int]
+) -> None:
+    moment = NOW
+    ends = NOW + 100 * DAY
+    identity = hospital.ca.issue("node", key=hospital.rsa.key, begins=NOW - 300 * DAY, ends=ends)
+    node = Identity("node", hospital.rsa.key, identity.certificate)
+    validator = hospital.validator(crl=hospital.ca.crl(issued=NOW + issued * DAY, until=NOW + until * DAY))
+    watch = ValidityWatch("main", "127.0.0.1:2762", lambda: ((node,), validator), now=lambda: moment)
+    told: list[EndApproaching] = []
+    with events.subscribe(lambda event: told.append(event) if isinstance(event, EndApproaching) else None):
+        for hour in range(0, 101 * 24, 6):
+            moment = NOW + timedelta(hours=hour)
+            watch.check(repeat=hour % 48 == 0)
+    assert [one.days for one in told if one.kind == "identity"] == [60, 30, 14, 7, 1]
+    assert [one.days for one in told if one.kind == "crl"] == numbers
+    assert {one.ends for one in told if one.kind == "identity"} == {f"{ends:%Y-%m-%dT%H:%M:%SZ}"}
+    assert any("main: identity node: the certificate ends in 60 days or less" in one.text for one in told)
+
+
+def test_a_watch_that_starts_late_reports_the_smallest_number_once(hospital: Hospital) -> None:
+    crl = hospital.ca.crl(issued=NOW - 90 * DAY, until=NOW + 10 * DAY)
+    watch = ValidityWatch("main", "127.0.0.1:2762", lambda: ((), hospital.validator(crl=crl)), now=lambda: NOW)
+    told: list[EndApproaching] = []
+    with events.subscribe(lambda event: told.append(event) if isinstance(event, EndApproaching) else None):
+        watch.check(repeat=True)
+        watch.check(repeat=True)
+    assert [(one.kind, one.days) for one in told] == [("crl", 14)]
