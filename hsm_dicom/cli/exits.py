@@ -35,7 +35,8 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
     ("demo",): ("Every step had the expected result.", "A step failed."),
     ("check-config",): (
         "The configuration can be used.",
-        "It cannot be used, or something expires and --fail-if-expiring is given; the report lists the problems.",
+        "It cannot be used, or something expires and --fail-if-expiring is given, or there is a warning and --strict "
+        "is given; the report lists the problems.",
     ),
     ("inventory",): ("The inventory was taken, and nothing needs attention.", "The page could not be written."),
     ("sign",): ("All files were signed.", "A file could not be signed."),

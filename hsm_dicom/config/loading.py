@@ -98,7 +98,7 @@ def read_configuration(file: Path) -> Reading:
         text = decode_toml(content)
         raw = parse_toml(text)
     except TomlTextError as error:
-        problems.append(Problem(file, "", error.message, error.remedy or "", error.line))
+        problems.append(Problem(file, "", error.message, error.remedy or "", error.line, column=error.column))
         return Reading(file, problems=tuple(problems))
     lines = index_lines(text)
     configuration, mistakes = _extract_sound_part(raw, file.parent)

@@ -18,7 +18,7 @@ class Severity(StrEnum):
 class Problem:
     """One problem of a configuration file.
 
-    `key` is the TOML path ("tokens.ct-room.pin"), empty for the file itself; `line` counts from 1.
+    `key` is the TOML path ("tokens.ct-room.pin"), empty for the file itself; `line` and `column` count from 1.
     `text` and `remedy` are sentences. Neither repeats a value that could be a PIN.
     """
 
@@ -28,11 +28,12 @@ class Problem:
     remedy: str
     line: int | None = None
     severity: Severity = Severity.ERROR
+    column: int | None = None
 
     @property
     def place(self) -> str:
         """File, line and key, such as "hsm-dicom.toml:7: tokens.ct-room.pin"."""
-        at = str(self.file) if self.line is None else f"{self.file}:{self.line}"
+        at = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         return f"{at}: {self.key}" if self.key else at
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from hsm_dicom.errors import DicomError
 
-_PLACE = re.compile(r"\(at line (?P<line>\d+), column \d+\)\Z")
+_PLACE = re.compile(r"\(at line (?P<line>\d+), column (?P<column>\d+)\)\Z")
 _DECLARED = re.compile(r"(?P<name>\([^)]*\)) twice")
 _TYPOGRAPHIC = re.compile("[\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb]")
 _TABLE = re.compile(r"\s*\[+\s*(?P<name>[^\[\]]+?)\s*\]+")
@@ -42,15 +42,15 @@ _SENTENCES = (
 
 
 class TomlTextError(DicomError):
-    """The text is not TOML. `line` counts from 1, and is None if unknown."""
+    """The text is not TOML. `line` and `column` count from 1, and are None if unknown."""
 
-    def __init__(self, message: str, remedy: str, line: int | None = None) -> None:
+    def __init__(self, message: str, remedy: str, line: int | None = None, column: int | None = None) -> None:
         super().__init__(message, remedy=remedy)
-        self.line = line
+        self.line, self.column = line, column
 
     def at(self, file: Path) -> str:
-        """Return the mistake with its place, as `FILE:LINE: sentences`."""
-        place = str(file) if self.line is None else f"{file}:{self.line}"
+        """Return the mistake with its place, as `FILE:LINE:COLUMN: sentences`."""
+        place = ":".join(str(part) for part in (file, self.line, self.column) if part is not None)
         return f"{place}: {self}"
 
 
@@ -66,7 +66,8 @@ def decode_toml(content: bytes) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         what = "The line contains a character that is not UTF-8, such as an umlaut that was saved as Latin-1."
-        raise TomlTextError(what, "Save the file as UTF-8.", line) from None
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        raise TomlTextError(what, "Save the file as UTF-8.", line, column) from None
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -74,7 +75,10 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _translate(str(error), text) from None
+        translated = _translate(str(error), text)
+        match = _PLACE.search(str(error))
+        translated.column = int(match["column"]) if match else None
+        raise translated from None
     except (ValueError, RecursionError):
         what = "The file contains a number of thousands of digits, or lists nested in lists hundreds of times."
         raise TomlTextError(what, "Remove it.") from None

@@ -53,6 +53,7 @@ def compile_plan(reading: Reading) -> NodePlan:
     relayed = [route.settings for route in routes.values()]
     find_shared_ports(list_entrances(settings, relayed, gateway.status), problems)
     _check_folders(configuration, problems)
+    _check_stores(configuration, problems)
     return NodePlan(
         file=reading.file,
         pin_sources=MappingProxyType({name: section.pin for name, section in configuration.tokens.items()}),
@@ -108,6 +109,21 @@ def _check_folders(configuration: Configuration, problems: ProblemCollector) -> 
         return
     with problems.report_errors(("events", "file")):
         _check_event_file(events, problems)
+
+
+def _check_stores(configuration: Configuration, problems: ProblemCollector) -> None:
+    """Report folders for received instances that are no folders, or that cannot be written or made."""
+    for name, section in configuration.listeners.items():
+        for key, folder in (("store", section.store), ("quarantine", section.quarantine)):
+            place = ("listeners", name, key)
+            if folder is None:
+                continue
+            with problems.report_errors(place):
+                existing = next(one for one in (folder, *folder.parents) if one.exists())
+                if existing.is_dir():
+                    _check_writable(place, existing, problems)
+                else:
+                    problems.add(place, f"{existing} is a file, and not a folder.", "Name a folder, or move the file.")
 
 
 def _check_event_file(events: Path, problems: ProblemCollector) -> None:

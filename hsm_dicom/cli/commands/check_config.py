@@ -25,6 +25,7 @@ def check_config(
         bool,
         typer.Option("--fail-if-expiring", help="Fail, too, if a certificate or CRL expires within --warn-days."),
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail, too, if there is a warning.")] = False,
     config: Config = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -52,7 +53,8 @@ def check_config(
     else:
         _print_report(report)
     is_expiring = fail_if_expiring and report.is_expiring
-    raise typer.Exit(exits.OK if report.is_usable and not is_expiring else exits.FAILED)
+    is_refused = is_expiring or (strict and bool(report.problems))
+    raise typer.Exit(exits.OK if report.is_usable and not is_refused else exits.FAILED)
 
 
 def _print_report(report: ConfigurationReport) -> None:
@@ -121,6 +123,7 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
                 "severity": problem.severity.value,
                 "file": str(problem.file),
                 "line": problem.line,
+                "column": problem.column,
                 "key": problem.key or None,
                 "text": problem.text,
                 "remedy": problem.remedy or None,

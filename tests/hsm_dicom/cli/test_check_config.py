@@ -130,3 +130,17 @@ def test_without_any_configuration_the_places_are_named(
     result = run("check-config")
     assert result.status == exits.USAGE
     assert "/etc/hsm-dicom/hsm-dicom.toml" in result.said
+
+
+def test_a_warning_fails_only_if_strict(run: Run, signing_node: Node) -> None:
+    asked = ("check-config", "--config", signing_node.config, "--warn-days", "99999")
+    assert run(*asked).status == exits.OK
+    assert run(*asked, "--strict").status == exits.FAILED
+    assert run("check-config", "--config", signing_node.config, "--warn-days", "0", "--strict").status == exits.OK
+
+
+def test_a_mistake_in_the_form_of_toml_has_line_and_column(run: Run, signing_node: Node) -> None:
+    signing_node.config.write_text("[events]\nfile = events.jsonl\n")
+    result = run("check-config", "--config", signing_node.config, "--json")
+    [problem] = result.json["problems"]
+    assert (problem["line"], problem["column"]) == (2, 8)

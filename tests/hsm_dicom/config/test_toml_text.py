@@ -71,9 +71,9 @@ def test_digits_without_end_are_no_traceback() -> None:
         parse_toml("a = " + "[" * 5000)
 
 
-def test_a_problem_of_the_configuration_shows_file_and_line(tmp_path: Path) -> None:
+def test_a_problem_of_the_configuration_shows_file_line_and_column(tmp_path: Path) -> None:
     file = tmp_path / "hsm-dicom.toml"
     file.write_text("[tokens.a]\n[tokens.a]\n")
     file.chmod(0o600)
     [problem] = read_configuration(file).problems
-    assert str(problem).startswith(f"{file}:2: The file has the table [tokens.a] twice, first in line 1. ")
+    assert str(problem).startswith(f"{file}:2:10: The file has the table [tokens.a] twice, first in line 1. ")

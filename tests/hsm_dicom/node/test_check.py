@@ -229,3 +229,34 @@ def test_a_folder_that_cannot_be_written_is_an_error(checked) -> None:
     with as_nobody():
         report = checked('[events]\nfile = "/etc/events.jsonl"\n')
     assert "cannot be written" in errors(report)["events.file"]
+
+
+def test_a_store_that_is_a_file_or_below_one_is_an_error(checked, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    listener = '[listeners.{0}]\nae_title = "NODE"\npeers = []\nport = {1}\nstore = "{2}"\n'
+    report = checked(
+        listener.format("a", 1112, "file")
+        + listener.format("b", 1113, "file/deeper")
+        + listener.format("c", 1114, "x/y")
+    )
+    found = errors(report)
+    assert "is a file, and not a folder" in found["listeners.a.store"]
+    assert "is a file, and not a folder" in found["listeners.b.store"]
+    assert "listeners.c.store" not in found
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('port = "22762"', "The value must be a whole number."),
+        ("port = true", "The value must be a whole number."),
+        ('check_signatures = "yes"', "The value must be true or false."),
+        ("check_signatures = 1", "The value must be true or false."),
+        ('idle_seconds = "60"', "The value must be a number."),
+    ],
+)
+def test_a_value_of_another_type_is_not_converted(checked, line: str, sentence: str) -> None:
+    report = checked(f'[listeners.main]\nae_title = "NODE"\n{line}\n')
+    [problem] = [one for one in report.problems if one.line == 3]
+    assert problem.key == f"listeners.main.{line.split(' ')[0]}"
+    assert (problem.severity, problem.text) == (Severity.ERROR, sentence)
