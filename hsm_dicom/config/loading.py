@@ -68,13 +68,24 @@ class Reading:
 def find_configuration(named: Path | None = None) -> Path | None:
     """Return the file to read: the named one, else $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/hsm-dicom.toml.
 
-    None if no file is named and none of these exists.
+    None if no file is named and none of these exists. Raises `ConfigurationError` if this user may not look for one:
+    another file, or none, would then be used in its place.
     """
     if named is not None:
         return named
     if os.environ.get(ENVIRONMENT):
         return Path(os.environ[ENVIRONMENT])
-    return next((path for path in (LOCAL, SYSTEM) if path.exists()), None)
+    for path in (LOCAL, SYSTEM):
+        try:
+            if path.exists():
+                return path
+        except OSError as error:
+            folder = Path.cwd() if path is LOCAL else path.parent
+            what = f"The configuration cannot be looked for in {folder} ({error.strerror})."
+            step = "Change to a folder that this user may read" if path is LOCAL else "Run as a user who may read it"
+            remedy = f"{step}, or name a file with --config or in $HSM_DICOM_CONFIG."
+            raise ConfigurationError((Problem(path, "", what, remedy),)) from error
+    return None
 
 
 def load_configuration(file: Path | None) -> Configuration:

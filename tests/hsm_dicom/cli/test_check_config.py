@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from hsm_dicom.cli import exits
-from tests.hsm_dicom.cli.conftest import Node, Run
+from tests.hsm_dicom.cli.conftest import PROGRAM, Node, Run
 
 
 def test_a_sound_configuration_is_exit_0(run: Run, signing_node: Node) -> None:
@@ -144,3 +146,26 @@ def test_a_mistake_in_the_form_of_toml_has_line_and_column(run: Run, signing_nod
     result = run("check-config", "--config", signing_node.config, "--json")
     [problem] = result.json["problems"]
     assert (problem["line"], problem["column"]) == (2, 8)
+
+
+def test_a_folder_that_this_user_may_not_read_has_a_remedy(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o700)
+    # Root reads every folder, unless it gives up the capability to.
+    without_rights = ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    environment = {name: value for name, value in os.environ.items() if name != "HSM_DICOM_CONFIG"}
+    script = f'cd "{locked}" && /bin/chmod 000 . && exec "$@"'
+    try:
+        done = subprocess.run(
+            ["sh", "-c", script, "sh", *without_rights, *PROGRAM, "check-config"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        locked.chmod(0o700)
+    assert done.returncode == exits.FAILED
+    assert f"cannot be looked for in {locked} (Permission denied)" in done.stderr
+    assert "name a file with --config" in done.stderr
