@@ -18,6 +18,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 import generated
 from configuration import TABLES
 from events import MODULES, event_classes, name_of
+from mistakes import read_mistakes
 
 from hsm_dicom.cli import exits
 from hsm_dicom.config.sections import Configuration
@@ -108,3 +109,9 @@ def test_the_architecture_has_the_layers_of_the_contracts() -> None:
         if expected[-1] == ["tokens"]:
             expected.pop()
         assert names == expected
+
+
+def test_the_page_of_mistakes_has_each_of_the_table() -> None:
+    page = generated.expand((DOCS / "reference" / "mistakes.md").read_text())
+    assert "| Two listeners on one address | `listeners.second.port` | error | The listener 'main' already uses" in page
+    assert page.count("\n| ") == 1 + len(read_mistakes())

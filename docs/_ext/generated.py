@@ -8,6 +8,7 @@ Where a page has the line `<!-- generated: KIND -->`, Sphinx reads what is gener
 | `events`        | each event with its members                    |
 | `exit-statuses` | each exit status with its meaning              |
 | `metrics`       | each metric of a gateway with its labels       |
+| `mistakes`      | mistakes in a configuration, and their reports |
 
 Commands and the Python API have pages of their own, one for each command and each package, which `write_pages` puts
 into `reference/commands` and `reference/api` before Sphinx looks for pages.
@@ -26,12 +27,14 @@ import configuration
 import events
 import exits
 import metrics
+import mistakes
 
 KINDS = {
     "configuration": configuration.write_tables,
     "events": events.write_events,
     "exit-statuses": exits.write_exit_statuses,
     "metrics": metrics.write_metrics,
+    "mistakes": mistakes.write_mistakes,
 }
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 
