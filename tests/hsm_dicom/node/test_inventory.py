@@ -151,3 +151,9 @@ deadlines = {{ session = 1 }}
     assert (inventory.entries[0].kind, inventory.entries[0].name) == (Kind.TOKEN, "silent")
     assert "did not" in inventory.entries[0].problem
     assert find(inventory, Kind.IDENTITY, "node").urgency is Urgency.FINE
+
+
+def test_a_card_that_is_away_is_a_row_and_so_is_its_identity(take: Take) -> None:
+    inventory = take('[identities.card]\nkey = "card:profile=piv;serial=nobody-has-it;key=9c"\n')
+    assert [one.kind for one in inventory.entries] == [Kind.CARD, Kind.IDENTITY]
+    assert all(one.urgency is Urgency.PROBLEM and one.problem for one in inventory.entries)
