@@ -17,6 +17,7 @@
 | `opening`     | from the plan to open devices, trust and transports, with an owner           |
 | `check_report` | what the check of a configuration reports                                    |
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
+| `presets`     | what of a plan meets a document on cryptography                              |
 | `acceptance`  | what a tested device can be used for in DICOM                                |
 | `groups`      | the state of an identity whose key is on several tokens                      |
 | `service`     | a listener that runs, and is reloaded                                        |

@@ -10,6 +10,7 @@
 | iscl_keys  | the secret keys of an ISCL transport, released after its last connection                   |
 | sockets    | TLS sockets as pynetdicom needs them                                                       |
 | pump       | other connections as sockets that pynetdicom can use                                       |
+| alarm      | waking a thread that waits for descriptors                                                 |
 | periodic   | looking at something again and again, whatever happens                                     |
 | events     | events between this node and its peers                                                     |
 """

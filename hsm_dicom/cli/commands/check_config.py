@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,15 @@ def check_config(
         typer.Option("--fail-if-expiring", help="Fail, too, if a certificate or CRL expires within --warn-days."),
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail, too, if there is a warning.")] = False,
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--report",
+            metavar="NAME",
+            show_default=False,
+            help="Instead, report what meets a document: bcp195, tr02102 or fips140. Repeatable.",
+        ),
+    ] = None,
     config: Config = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -46,15 +56,39 @@ def check_config(
             "/etc/hsm-dicom/hsm-dicom.toml exists. Write one, or give its path with --config.",
             param_hint="--config",
         )
+    if report:
+        raise typer.Exit(_compare(file, report, json=json))
     with output.working("Reading the configuration", quiet=json) as show:
-        report = check_configuration(file, log_in=not no_login, warning=timedelta(days=warn_days), progress=show)
+        checked = check_configuration(file, log_in=not no_login, warning=timedelta(days=warn_days), progress=show)
     if json:
-        output.write_json("check-config", _report_json(report))
+        output.write_json("check-config", _report_json(checked))
     else:
-        _print_report(report)
-    is_expiring = fail_if_expiring and report.is_expiring
-    is_refused = is_expiring or (strict and bool(report.problems))
-    raise typer.Exit(exits.OK if report.is_usable and not is_refused else exits.FAILED)
+        _print_report(checked)
+    is_expiring = fail_if_expiring and checked.is_expiring
+    is_refused = is_expiring or (strict and bool(checked.problems))
+    raise typer.Exit(exits.OK if checked.is_usable and not is_refused else exits.FAILED)
+
+
+def _compare(file: Path, names: list[str], *, json: bool) -> int:
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.preset_report import make_preset_json, print_preset
+    from hsm_dicom.node import read_plan
+    from hsm_dicom.node.plan import raise_errors
+    from hsm_dicom.node.presets import PRESETS, report_preset
+
+    for name in names:
+        if name not in PRESETS:
+            known = ", ".join(PRESETS)
+            raise typer.BadParameter(f"There is no document '{name}'. There are: {known}.", param_hint="--report")
+    plan = read_plan(file)
+    raise_errors(plan.problems)
+    reports = [report_preset(plan, PRESETS[name]) for name in names]
+    for report in reports:
+        if json:
+            output.write_json("preset-report", make_preset_json(report))
+        else:
+            print_preset(report)
+    return exits.OK if all(report.meets for report in reports) else exits.FAILED
 
 
 def _print_report(report: ConfigurationReport) -> None:

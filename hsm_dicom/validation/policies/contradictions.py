@@ -216,5 +216,5 @@ def _find_missing_trust(rule: _Rule, store: TrustStore, timestamp_store: TrustSt
         yield rule.never(key, "it requires a time stamp, and no time stamping authority is trusted", remedy)
     if not store.has_revocation_data and (demands.revocation_age_days or demands.revocation == "required"):
         key = "revocation_age_days" if demands.revocation_age_days else "revocation"
-        remedy = "Write crls = or ocsp_responses = into [trust]. Only verify --online does without."
+        remedy = "Write crls = or ocsp_responses = into [trust]. Otherwise only an online check can meet it."
         yield rule.never(key, "it requires revocation data, and [trust] has none", remedy)
