@@ -23,6 +23,7 @@ from hsm_dicom.cli.commands.inventory import EXAMPLE as INVENTORY_EXAMPLE
 from hsm_dicom.cli.commands.inventory import inventory
 from hsm_dicom.cli.commands.iscl import app as iscl_app
 from hsm_dicom.cli.commands.key import app as key_app
+from hsm_dicom.cli.commands.key_requests import register as register_key_requests
 from hsm_dicom.cli.commands.network import ECHO_EXAMPLE, LISTEN_EXAMPLE, STORE_EXAMPLE, echo, listen, store
 from hsm_dicom.cli.commands.purposes import EXAMPLE as PURPOSES_EXAMPLE
 from hsm_dicom.cli.commands.purposes import purposes
@@ -70,6 +71,7 @@ app.add_typer(gateway_app, name="gateway", rich_help_panel=_NETWORK)
 app.add_typer(tls_app, name="tls", rich_help_panel=_NETWORK)
 app.add_typer(iscl_app, name="iscl", rich_help_panel=_NETWORK)
 app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)
+register_key_requests(key_app)
 app.add_typer(key_app, name="key", rich_help_panel=_DEVICES)
 app.add_typer(secret_app, name="secret", rich_help_panel=_DEVICES)
 app.add_typer(card_app, name="card", rich_help_panel=_DEVICES)

@@ -22,7 +22,7 @@ auditor can find every such key in the configuration.
 
 from hsm_dicom.identity.chains import read_chain_files, read_token_chains
 from hsm_dicom.identity.errors import IdentityError
-from hsm_dicom.identity.files import PrivateKey, read_certificates, read_key_file
+from hsm_dicom.identity.files import PrivateKey, order_certificates, read_certificates, read_key_file
 from hsm_dicom.identity.opening import (
     IdentityAccess,
     find_identity,
@@ -38,6 +38,7 @@ from hsm_dicom.identity.validity import (
     choose_certificate,
     find_expiry_remark,
     require_current,
+    require_unexpired,
 )
 
 __all__ = [
@@ -54,9 +55,11 @@ __all__ = [
     "load_identity",
     "locate_key",
     "open_identity",
+    "order_certificates",
     "read_certificates",
     "read_chain_files",
     "read_key_file",
     "read_token_chains",
     "require_current",
+    "require_unexpired",
 ]

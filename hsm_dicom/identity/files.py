@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -10,16 +12,25 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from hsm_dicom.config.permissions import find_read_risk
 from hsm_dicom.identity.errors import CertificateFileError
-from hsm_dicom.trust import TrustFileError, read_certificate_file
+from hsm_dicom.trust import TrustFileError, order_chain, read_certificate_file
 from tokens.certificates import CertificateUnreadableError, load_certificate
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
+_PKCS12 = re.compile(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03\x30", re.DOTALL)
+"""The beginning of a PFX (RFC 7292, 4): a sequence, its version 3, and another sequence."""
+
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """Read all certificates of a PEM, DER or PKCS#7 file, in file order. Raises `CertificateFileError`."""
+    content = _content(path)
+    if _PKCS12.match(content):
+        raise CertificateFileError(
+            f"{path} is a PKCS#12 file, which is made for a private key outside a token, so it is not read. Extract "
+            f"its certificates: openssl pkcs12 -in {path} -nokeys -out certificates.pem"
+        )
     try:
-        return tuple(load_certificate(part.der) for part in read_certificate_file(path, _content(path)))
+        return tuple(load_certificate(part.der) for part in read_certificate_file(path, content))
     except CertificateUnreadableError as error:
         raise CertificateFileError(
             f"{path} holds no certificate that can be read: it {error}. A certificate is named as a PEM file "
@@ -29,6 +40,23 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
         raise CertificateFileError(
             f"{path} holds no certificate that can be read; name a PEM file (-----BEGIN CERTIFICATE-----)."
         ) from error
+
+
+def order_certificates(certificates: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Return a certificate and its chain, from the one that issued no other upwards. Repetitions are left out.
+
+    Raises `CertificateFileError` if not all of them belong to one chain.
+    """
+    ordered = [((one, *chain), others) for one in certificates for chain, others in [order_chain(one, certificates)]]
+    complete = [chain for chain, others in ordered if not others]
+    if not complete:
+        _, others = min(ordered, key=lambda each: len(each[1]))
+        strangers = ", ".join(f"'{one.subject.rfc4514_string()}'" for one in others)
+        raise CertificateFileError(
+            f"These certificates are not one chain: {strangers} issued none of the others, nor did they issue it. Give "
+            "the certificate of the key, and of its issuers only."
+        )
+    return complete[0]
 
 
 def read_key_file(path: Path) -> PrivateKey:

@@ -49,6 +49,12 @@ def require_current(certificate: x509.Certificate, now: datetime | None = None) 
     raise error(f"{remark.text} Relying parties would not trust its signatures.")
 
 
+def require_unexpired(certificate: x509.Certificate, now: datetime | None = None) -> None:
+    """Raise `CertificateExpiredError` if the certificate has expired. One for later is accepted."""
+    if certificate.not_valid_after_utc < (now or current_time()):
+        require_current(certificate, now)
+
+
 def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime | None = None) -> x509.Certificate:
     """Choose the certificate of a key that is valid now; of several, the one that expires last.
 

@@ -17,6 +17,7 @@
 | `opening`     | from the plan to open devices, trust and transports, with an owner           |
 | `check_report` | what the check of a configuration reports                                    |
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
+| `inventory`   | every key, certificate and CRL, what for, and until when                     |
 | `presets`     | what of a plan meets a document on cryptography                              |
 | `acceptance`  | what a tested device can be used for in DICOM                                |
 | `groups`      | the state of an identity whose key is on several tokens                      |
@@ -25,7 +26,7 @@
 | `reloading`   | why a reload failed, whatever was raised                                     |
 | `gateway`     | the gateway that runs: routes, listeners, targets, reloading, draining       |
 | `systemd`     | the service manager: notifications, watchdog, sockets that it passes         |
-| `validity`       | dates of certificates and CRLs, watched while it runs                        |
+| `validity`    | dates of certificates and CRLs, watched while it runs                        |
 | `clock`       | the system clock, watched while a gateway runs                               |
 | `readiness`   | whether its tokens answer, watched while it runs                             |
 """

@@ -11,6 +11,7 @@
 | `login`                      | presenting a PIN, at most once                                                    |
 | `sessions`                   | the login session and a pool of worker sessions                                   |
 | `connection`, `connections`  | jobs in these sessions, repeated after a reconnection; sharing a connection       |
+| `stored`                     | everything that a token stores, as plain data, with or without a login            |
 | `attributes`, `objects`      | attributes of one object; keys and certificates as plain data                     |
 | `key`                        | a private key                                                                     |
 | `officer`                    | initialising a token and setting its PINs                                         |

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -61,28 +60,11 @@ Id = Annotated[
 AlwaysAuthenticate = Annotated[
     bool, typer.Option("--always-authenticate", help="Require the PIN for each use of the key.")
 ]
-Subject = Annotated[
-    str, typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False)
-]
-DnsNames = Annotated[
-    list[str] | None,
-    typer.Option("--dns", metavar="NAME", help="A host name. Repeatable.", show_default=False),
-]
-IpAddresses = Annotated[
-    list[str] | None,
-    typer.Option("--ip", metavar="ADDRESS", help="An IP address. Repeatable.", show_default=False),
-]
-UsageOfCertificate = Annotated[
-    KeyUsage | None,
-    typer.Option("--usage", help="What the certificate is for; by default, what the key can do.", show_default=False),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="FILE", help="Output file; by default, standard output.", show_default=False),
-]
 CertificateFiles = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE...", help="The certificate of the key, then its issuers.", show_default=False),
+    typer.Argument(
+        metavar="FILE...", help="The certificate of the key and its issuers, in any order.", show_default=False
+    ),
 ]
 
 
@@ -193,94 +175,6 @@ def list_keys(
         output.say((output.shown(review.text), output.UNSURE))
 
 
-@app.command("csr", epilog="Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example")
-def csr(
-    key: KeyName,
-    subject: Subject,
-    dns: DnsNames = None,
-    ip: IpAddresses = None,
-    usage: UsageOfCertificate = None,
-    out: Out = None,
-    pin: Pin = None,
-    module: Module = None,
-    config: Config = None,
-    verbose: Verbose = False,
-) -> None:
-    """Make a certificate request (PKCS #10), signed by the key itself.
-
-    A key that only decrypts (--usage decrypt) signs this request, and nothing else, by a decryption without padding.
-    Where its token does not offer that, hsm-dicom key public writes the public key for the CA.
-    """
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    from hsm_dicom.cli.context import get_key_access, open_configuration
-    from hsm_dicom.cli.render import output
-    from hsm_dicom.cli.render.reference import repeat_options
-    from hsm_dicom.config.groups import GroupAccess
-    from hsm_dicom.identity.errors import NoRequestError
-    from tokens.csr import certificate_request
-    from tokens.errors import MechanismNotOfferedError
-    from tokens.pkcs11.ceremony import Usage
-
-    with open_configuration(config) as configuration:
-        access, allowed = get_key_access(configuration, key, pin=pin, module=module)
-        with access.open_key(allowed) as opened:
-            decrypts_only = opened.device.attributes.sign is False
-            if usage is None:
-                usage = KeyUsage.DECRYPT if decrypts_only else KeyUsage.SIGN
-            try:
-                request = certificate_request(
-                    opened, subject, Usage(usage.value), dns_names=dns or (), ip_addresses=ip or ()
-                )
-            except MechanismNotOfferedError as error:
-                if not decrypts_only:
-                    raise
-                raise NoRequestError(
-                    f"{error} Write its public key with hsm-dicom key public '{key}' --out key.pem, and have the CA "
-                    "issue the certificate for that (openssl x509 -new -force_pubkey key.pem)."
-                ) from error
-    pem = request.public_bytes(Encoding.PEM)
-    if out is None:
-        typer.echo(pem.decode("ascii"), nl=False)
-        return
-    out.write_bytes(pem)
-    made = f"{output.shown(str(out))} is the certificate request. After the CA has issued the certificate, "
-    if isinstance(access, GroupAccess):
-        output.outcome(True, f"{made}write under [identities.{output.shown(access.identity)}]:")
-        output.say_verbatim('certificate = "CERTIFICATE.pem"', indent=2)
-        return
-    output.outcome(True, f"{made}store it:")
-    output.say_verbatim(
-        f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeat_options(pin, module, config)}", indent=2
-    )
-
-
-@app.command("public", epilog="Example: hsm-dicom key public node --out node.pub.pem")
-def public(
-    key: KeyName,
-    out: Out = None,
-    pin: Pin = None,
-    module: Module = None,
-    config: Config = None,
-    verbose: Verbose = False,
-) -> None:
-    """Write the public key as PEM, for a CA that issues a certificate without a request."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    from hsm_dicom.cli.context import get_key_access, open_configuration
-    from hsm_dicom.cli.render import output
-
-    with open_configuration(config) as configuration:
-        access, allowed = get_key_access(configuration, key, pin=pin, module=module)
-        with access.open_key(allowed) as opened:
-            pem = opened.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    if out is None:
-        typer.echo(pem.decode("ascii"), nl=False)
-        return
-    out.write_bytes(pem)
-    output.outcome(True, f"{output.shown(str(out))} holds the public key.")
-
-
 @app.command("import-cert", epilog="Example: hsm-dicom key import-cert node node.pem issuing-ca.pem")
 def import_cert(
     key: KeyName,
@@ -290,13 +184,17 @@ def import_cert(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Store the certificate of a key, and its chain, on the token. The certificate must belong to this key."""
+    """Store the certificate of a key, and its chain, on the token. The certificate must belong to this key.
+
+    The files may be PEM, DER or PKCS #7 (.p7b), and their certificates in any order.
+    """
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
-    from hsm_dicom.identity import find_expiry_remark, read_certificates
+    from hsm_dicom.identity import find_expiry_remark, order_certificates, read_certificates, require_unexpired
     from tokens.pkcs11.certificates import import_certificates
 
-    certificates = [certificate for file in files for certificate in read_certificates(file)]
+    certificates = order_certificates([certificate for file in files for certificate in read_certificates(file)])
+    require_unexpired(certificates[0])
     with open_configuration(config) as configuration:
         access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:

@@ -12,7 +12,6 @@
 | `service`      | `GatewayService`: routes that run, are reloaded, and drain                              |
 | `reporting`    | the status of all of it, and the conditions that need a person                          |
 | `token_counts` | the use of each token, counted from its events                                          |
-| `validity`     | certificates and CRLs with the dates on which they end                                  |
 | `lock`         | one gateway for each state folder, and how others find it                               |
 | `check`        | a C-ECHO to the target of each route, and which side fails                              |
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, load_pem_public_key, pkcs7, pkcs12
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.commands.key import KeyType, KeyUsage
@@ -236,3 +236,48 @@ def _pem() -> object:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return Encoding.PEM
+
+
+def test_a_file_that_exists_is_not_replaced(run: Run, signing_node: Node, tmp_path: Path) -> None:
+    there = tmp_path / "node.csr"
+    there.write_text("the CA has this one")
+    for command in (("csr", "--subject", "CN=CT 1"), ("public",)):
+        name, *options = command
+        result = run("key", name, "node", *options, "--out", there, "--config", signing_node.config)
+        assert result.status == 2
+        assert "exists, and is not replaced" in result.said
+    assert there.read_text() == "the CA has this one"
+
+
+def test_what_cas_send_is_imported_in_any_order(run: Run, token: TestToken, tmp_path: Path) -> None:
+    root = Authority("Root")
+    issuing = root.authority("Issuing CA")
+    token.generate("node")
+    own = certify(token, "node", issuing, store=False)
+    bundle = tmp_path / "bundle.p7b"
+    bundle.write_bytes(pkcs7.serialize_certificates([root.certificate, own, issuing.certificate], Encoding.DER))
+    assert "with 2 above it" in run("key", "import-cert", token.uri("node"), bundle).said
+    assert f"certificate {own.subject.rfc4514_string()}, by CN=Issuing CA" in run("key", "list", token.uri()).said
+
+
+def test_certificates_that_cannot_be_meant_are_refused_before_anything_is_stored(
+    run: Run, token: TestToken, tmp_path: Path
+) -> None:
+    ca = Authority()
+    token.generate("node")
+    own = certify(token, "node", ca, store=False)
+    stranger = ca.issue("Stranger")
+
+    def store(content: bytes) -> str:
+        file = tmp_path / "sent"
+        file.write_bytes(content)
+        result = run("key", "import-cert", token.uri("node"), file)
+        assert result.status != exits.OK
+        return result.said
+
+    assert "are not one chain: 'CN=Stranger'" in store(own.public_bytes(Encoding.PEM) + stranger.pem)
+    pfx = pkcs12.serialize_key_and_certificates(b"x", stranger.key, stranger.certificate, None, NoEncryption())
+    assert "is a PKCS#12 file" in store(pfx)
+    ended = certify(token, "node", ca, store=False, begins=NOW - timedelta(days=90), ends=NOW - timedelta(days=1))
+    assert "expired on" in store(ended.public_bytes(Encoding.PEM))
+    assert "by CN=Test CA" not in run("key", "list", token.uri()).said

@@ -257,7 +257,7 @@ def test_a_file_that_is_no_policy_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"the policy cannot be read \(Is a directory\)"):
         load_policy(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b"# \xe4")
-    with pytest.raises(PolicyError, match=r"latin\.toml:1: The line contains a character that is not UTF-8"):
+    with pytest.raises(PolicyError, match=r"latin\.toml:1:3: The line contains a character that is not UTF-8"):
         load_policy(tmp_path / "latin.toml")
     (tmp_path / "large.toml").write_bytes(b"#" * (1 << 21))
     with pytest.raises(PolicyError, match="is larger than 1 MiB"):

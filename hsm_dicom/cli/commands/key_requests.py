@@ -1,0 +1,128 @@
+"""`hsm-dicom key csr` and `key public`: what a certification authority needs of a key."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsm_dicom.cli.commands.key import KeyUsage
+from hsm_dicom.cli.files import require_new_file, write_new_file
+from hsm_dicom.cli.options import Config, KeyName, Module, Pin, Verbose
+
+Subject = Annotated[
+    str, typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False)
+]
+DnsNames = Annotated[
+    list[str] | None,
+    typer.Option("--dns", metavar="NAME", help="A host name. Repeatable.", show_default=False),
+]
+IpAddresses = Annotated[
+    list[str] | None,
+    typer.Option("--ip", metavar="ADDRESS", help="An IP address. Repeatable.", show_default=False),
+]
+UsageOfCertificate = Annotated[
+    KeyUsage | None,
+    typer.Option("--usage", help="What the certificate is for; by default, what the key can do.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Output file; by default, standard output.", show_default=False),
+]
+
+
+def csr(
+    key: KeyName,
+    subject: Subject,
+    dns: DnsNames = None,
+    ip: IpAddresses = None,
+    usage: UsageOfCertificate = None,
+    out: Out = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Make a certificate request (PKCS #10), signed by the key itself.
+
+    A key that only decrypts (--usage decrypt) signs this request, and nothing else, by a decryption without padding.
+    Where its token does not offer that, hsm-dicom key public writes the public key for the CA.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from hsm_dicom.cli.context import get_key_access, open_configuration
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.reference import repeat_options
+    from hsm_dicom.config.groups import GroupAccess
+    from hsm_dicom.identity.errors import NoRequestError
+    from tokens.csr import certificate_request
+    from tokens.errors import MechanismNotOfferedError
+    from tokens.pkcs11.ceremony import Usage
+
+    require_new_file(out)
+    with open_configuration(config) as configuration:
+        access, allowed = get_key_access(configuration, key, pin=pin, module=module)
+        with access.open_key(allowed) as opened:
+            decrypts_only = opened.device.attributes.sign is False
+            if usage is None:
+                usage = KeyUsage.DECRYPT if decrypts_only else KeyUsage.SIGN
+            try:
+                request = certificate_request(
+                    opened, subject, Usage(usage.value), dns_names=dns or (), ip_addresses=ip or ()
+                )
+            except MechanismNotOfferedError as error:
+                if not decrypts_only:
+                    raise
+                raise NoRequestError(
+                    f"{error} Write its public key with hsm-dicom key public '{key}' --out key.pem, and have the CA "
+                    "issue the certificate for that (openssl x509 -new -force_pubkey key.pem)."
+                ) from error
+    pem = request.public_bytes(Encoding.PEM)
+    if out is None:
+        typer.echo(pem.decode("ascii"), nl=False)
+        return
+    write_new_file(out, pem)
+    made = f"{output.shown(str(out))} is the certificate request. After the CA has issued the certificate, "
+    if isinstance(access, GroupAccess):
+        output.outcome(True, f"{made}write under [identities.{output.shown(access.identity)}]:")
+        output.say_verbatim('certificate = "CERTIFICATE.pem"', indent=2)
+        return
+    output.outcome(True, f"{made}store it:")
+    output.say_verbatim(
+        f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeat_options(pin, module, config)}", indent=2
+    )
+
+
+def public(
+    key: KeyName,
+    out: Out = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write the public key as PEM, for a CA that issues a certificate without a request."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from hsm_dicom.cli.context import get_key_access, open_configuration
+    from hsm_dicom.cli.render import output
+
+    require_new_file(out)
+    with open_configuration(config) as configuration:
+        access, allowed = get_key_access(configuration, key, pin=pin, module=module)
+        with access.open_key(allowed) as opened:
+            pem = opened.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if out is None:
+        typer.echo(pem.decode("ascii"), nl=False)
+        return
+    write_new_file(out, pem)
+    output.outcome(True, f"{output.shown(str(out))} holds the public key.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to those of `hsm-dicom key`."""
+    example = "Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example"
+    app.command("csr", epilog=example)(csr)
+    app.command("public", epilog="Example: hsm-dicom key public node --out node.pub.pem")(public)
