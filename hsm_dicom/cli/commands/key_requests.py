@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hsm_dicom.cli.commands.key import KeyUsage
-from hsm_dicom.cli.files import require_new_file, write_new_file
+from hsm_dicom.cli.new_files import require_new_file, write_new_file
 from hsm_dicom.cli.options import Config, KeyName, Module, Pin, Verbose
 
 Subject = Annotated[

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.node.inventory import Entry, Inventory, Kind, Urgency, take_inventory
+from tests.cards.fixtures import pcscd
 from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import DAY, NOW, Authority
 from tests.softhsm import MODULE, TestToken
 from tests.tokens.proxy import Proxy
 from tokens.events import Login, subscribe
+
+__all__ = ["pcscd"]
 
 Take = Callable[..., Inventory]
 
@@ -153,6 +156,8 @@ deadlines = {{ session = 1 }}
     assert find(inventory, Kind.IDENTITY, "node").urgency is Urgency.FINE
 
 
+# The library of the smart card service keeps the first address that it is given, so the service comes first.
+@pytest.mark.usefixtures("pcscd")
 def test_a_card_that_is_away_is_a_row_and_so_is_its_identity(take: Take) -> None:
     inventory = take('[identities.card]\nkey = "card:profile=piv;serial=nobody-has-it;key=9c"\n')
     assert [one.kind for one in inventory.entries] == [Kind.CARD, Kind.IDENTITY]
