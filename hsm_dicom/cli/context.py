@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from hsm_dicom.cli.pin_sources import pin_source_of
-from hsm_dicom.config import Configuration, TokenAccess, find_token_access
+from hsm_dicom.config import Configuration, TokenAccess, find_configuration, find_token_access
 from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess, choose_pin
 from hsm_dicom.config.opening import open_configuration as open_configuration
 from hsm_dicom.config.opening import open_reading
@@ -25,6 +27,18 @@ if TYPE_CHECKING:
 
 class NotOnTokenError(DicomError):
     """The command is for one PKCS#11 token, and the key is on a smart card or on several tokens."""
+
+
+def require_configuration(file: Path | None) -> Path:
+    """Return the configuration file that is used. Raises `typer.BadParameter` if there is none."""
+    found = find_configuration(file)
+    if found is None:
+        raise typer.BadParameter(
+            "There is no configuration file: $HSM_DICOM_CONFIG is not set, and neither ./hsm-dicom.toml nor "
+            "/etc/hsm-dicom/hsm-dicom.toml exists. Write one, or give its path with --config.",
+            param_hint="--config",
+        )
+    return found
 
 
 @contextlib.contextmanager

@@ -13,10 +13,21 @@ from tokens.errors import CardTimeoutError, NoSuchCardError, NoSuchReaderError, 
 from tokens.smartcard.card import CardApplication
 from tokens.smartcard.cards import Cards
 from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
-from tokens.smartcard.readers.pcsc import SERVICE_TIMEOUT, Contexts, PcscError, list_readers, service_error
+from tokens.smartcard.readers.pcsc import (
+    NO_READER,
+    SERVICE_TIMEOUT,
+    Context,
+    Contexts,
+    PcscError,
+    list_readers,
+    service_error,
+)
 
 _PROBING_WAIT = 2.0
 """Seconds to wait for a card in use while looking for one that matches."""
+
+_LISTINGS = 3
+"""How often the readers are listed, if one is pulled out before its state was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,24 +98,33 @@ def list_slots(contexts: Contexts) -> list[CardInfo]:
     """Return readers and ATRs as pcscd reports them, without using a card."""
     context = contexts.establish()
     try:
-        names = list_readers(context)
-        library = context.library
-        asked = [(name, library.SCARD_STATE_UNAWARE) for name in names]
-        if not asked:
-            return []
-        (states,) = context.with_handle(library.SCardGetStatusChange, 0, asked, timeout=SERVICE_TIMEOUT)
-        return [
-            CardInfo(
-                reader=name,
-                atr=bytes(atr) if state & library.SCARD_STATE_PRESENT and atr else None,
-                in_use=bool(state & library.SCARD_STATE_EXCLUSIVE),
-            )
-            for name, state, atr in states
-        ]
+        for _ in range(_LISTINGS - 1):
+            try:
+                return _read_slots(context)
+            except PcscError as error:
+                if error.code not in NO_READER:
+                    raise
+        return _read_slots(context)
     except PcscError as error:
         raise service_error(error) from error
     finally:
         context.release()
+
+
+def _read_slots(context: Context) -> list[CardInfo]:
+    library = context.library
+    asked = [(name, library.SCARD_STATE_UNAWARE) for name in list_readers(context)]
+    if not asked:
+        return []
+    (states,) = context.with_handle(library.SCardGetStatusChange, 0, asked, timeout=SERVICE_TIMEOUT)
+    return [
+        CardInfo(
+            reader=name,
+            atr=bytes(atr) if state & library.SCARD_STATE_PRESENT and atr else None,
+            in_use=bool(state & library.SCARD_STATE_EXCLUSIVE),
+        )
+        for name, state, atr in states
+    ]
 
 
 @contextlib.contextmanager

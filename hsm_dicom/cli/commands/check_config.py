@@ -45,17 +45,11 @@ def check_config(
     That is: files and their rights, tokens, PINs, keys, certificates and their dates. Each PIN is presented once,
     unless --no-login is given.
     """
+    from hsm_dicom.cli.context import require_configuration
     from hsm_dicom.cli.render import output
-    from hsm_dicom.config import find_configuration
     from hsm_dicom.node.check import check_configuration
 
-    file = find_configuration(config)
-    if file is None:
-        raise typer.BadParameter(
-            "There is no configuration file: $HSM_DICOM_CONFIG is not set, and neither ./hsm-dicom.toml nor "
-            "/etc/hsm-dicom/hsm-dicom.toml exists. Write one, or give its path with --config.",
-            param_hint="--config",
-        )
+    file = require_configuration(config)
     if report:
         raise typer.Exit(_compare(file, report, json=json))
     with output.working("Reading the configuration", quiet=json) as show:

@@ -32,19 +32,13 @@ def inventory(
     The most urgent come first. Of each token that has a PIN source which needs no person, the PIN is presented once,
     unless --no-login is given. A token that is away or does not answer is in the list, too.
     """
+    from hsm_dicom.cli.context import require_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.inventory_report import inventory_json, print_inventory
-    from hsm_dicom.config import find_configuration
     from hsm_dicom.node.inventory import take_inventory
     from hsm_dicom.report.inventory import write_inventory
 
-    file = find_configuration(config)
-    if file is None:
-        raise typer.BadParameter(
-            "There is no configuration file: $HSM_DICOM_CONFIG is not set, and neither ./hsm-dicom.toml nor "
-            "/etc/hsm-dicom/hsm-dicom.toml exists. Give its path with --config.",
-            param_hint="--config",
-        )
+    file = require_configuration(config)
     with output.working("Reading the configuration", quiet=json) as show:
         taken = take_inventory(file, log_in=not no_login, warning=timedelta(days=warn_days), progress=show)
     document = inventory_json(taken)

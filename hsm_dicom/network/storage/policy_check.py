@@ -36,20 +36,20 @@ def make_policy_check(open_validator: Callable[[], PolicyValidator]) -> CheckFil
     """Return a check by the policy that `open_validator` returns, which is called for each instance."""
 
     def check(path: Path, calling_ae_title: str) -> Refusal | None:
-        judged = open_validator().validate_file(path, calling_ae_title=calling_ae_title)
+        result = open_validator().validate_file(path, calling_ae_title=calling_ae_title)
         # The file has a temporary name still: events and reports identify the object by its UID.
-        verdict = replace(judged.verdict, name=judged.verdict.identity.sop_instance_uid)
+        verdict = replace(result.verdict, name=result.verdict.identity.sop_instance_uid)
         emit_events(verdict)
-        return None if judged.is_met else make_refusal(replace(judged, verdict=verdict))
+        return None if result.is_met else make_refusal(replace(result, verdict=verdict))
 
     return check
 
 
-def make_refusal(judged: PolicyVerdict) -> Refusal:
+def make_refusal(result: PolicyVerdict) -> Refusal:
     """Return the refusal of an object that does not meet a policy."""
-    codes = tuple(dict.fromkeys(str(one.code) for one in judged.unmet))
-    comment = _make_comment(judged.verdict.policy, judged.text, codes)
-    return Refusal(comment, judged.text, codes, json_line(judged.verdict))
+    codes = tuple(dict.fromkeys(str(one.code) for one in result.unmet))
+    comment = _make_comment(result.verdict.policy, result.text, codes)
+    return Refusal(comment, result.text, codes, json_line(result.verdict))
 
 
 def check_integrity_only(path: Path, calling_ae_title: str) -> Refusal | None:

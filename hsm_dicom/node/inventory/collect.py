@@ -24,9 +24,9 @@ from hsm_dicom.node.inventory.entries import (
     Inventory,
     Kind,
     Urgency,
+    assess_span,
     count_days,
     format_size,
-    judge_span,
     sort_entries,
 )
 from hsm_dicom.node.inventory.uses import Uses, describe_failure, name_device
@@ -189,7 +189,7 @@ class _Collector:
         consequence = "No certificate of this CA is accepted." if enforced else "Revocations are not noticed."
         for sourced in lists:
             begins, ends = crl_span(sourced.crl)
-            urgency, problem = judge_span(begins, ends, self.now, self.warning, is_crl=True)
+            urgency, problem = assess_span(begins, ends, self.now, self.warning, is_crl=True)
             yield Entry(
                 kind=Kind.CRL,
                 name=Path(sourced.source).name,
@@ -234,7 +234,7 @@ class _Collector:
 
     def _describe_exception(self, table: str, profile: str, until: date, reason: str) -> Entry:
         ends = datetime.combine(until, day_time.max, UTC)
-        urgency, problem = judge_span(None, ends, self.now, self.warning)
+        urgency, problem = assess_span(None, ends, self.now, self.warning)
         return Entry(
             kind=Kind.EXCEPTION,
             name=profile,
@@ -261,7 +261,7 @@ class _Collector:
         remedy: str,
     ) -> Entry:
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        urgency, problem = judge_span(begins, ends, self.now, self.warning)
+        urgency, problem = assess_span(begins, ends, self.now, self.warning)
         return Entry(
             kind=kind,
             name=name,

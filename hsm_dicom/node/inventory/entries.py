@@ -103,7 +103,7 @@ def sort_entries(entries: list[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(dict.fromkeys(entries), key=rank))
 
 
-def judge_span(
+def assess_span(
     begins: datetime | None, ends: datetime, now: datetime, warning: timedelta, *, is_crl: bool = False
 ) -> tuple[Urgency, str]:
     """Return the urgency of something with an end, and what is wrong with it now, or an empty text.

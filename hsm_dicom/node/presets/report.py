@@ -49,11 +49,11 @@ def report_preset(plan: NodePlan, preset: Preset) -> PresetReport:
     """Compare a plan with a document. Opens no token and no connection; reads the files of certificates."""
     findings: list[Finding] = []
     for name, identity in plan.identities.items():
-        findings += _judge_identity(f"identities.{name}", identity, preset)
+        findings += _compare_identity(f"identities.{name}", identity, preset)
     for name, listener in plan.listeners.items():
-        findings += _judge_connections(f"listeners.{name}", listener.settings, preset)
+        findings += _compare_connections(f"listeners.{name}", listener.settings, preset)
     for name, peer in plan.peers.items():
-        findings += _judge_connections(f"peers.{name}", peer.peer, preset)
+        findings += _compare_connections(f"peers.{name}", peer.peer, preset)
     for name in plan.plain:
         text = "It speaks plain DICOM, without encryption and without authentication."
         remedy = "Keep it in a network of its own, or give it TLS."
@@ -61,7 +61,7 @@ def report_preset(plan: NodePlan, preset: Preset) -> PresetReport:
     return PresetReport(preset, tuple(findings))
 
 
-def _judge_identity(table: str, identity: IdentityAccess, preset: Preset) -> Iterator[Finding]:
+def _compare_identity(table: str, identity: IdentityAccess, preset: Preset) -> Iterator[Finding]:
     source = preset.sources["keys"]
     if identity.certificate is None:
         text = "Its certificate is on the device, which this report does not open: the size of its key is not shown."
@@ -84,7 +84,7 @@ def _judge_identity(table: str, identity: IdentityAccess, preset: Preset) -> Ite
     yield Finding(table, "keys", meets, f"Its key is {what}.", source, remedy)
 
 
-def _judge_connections(table: str, settings: ListenerSettings | Peer, preset: Preset) -> Iterator[Finding]:
+def _compare_connections(table: str, settings: ListenerSettings | Peer, preset: Preset) -> Iterator[Finding]:
     if settings.iscl is not None:
         text = "It uses ISCL, whose algorithms are DES and MD5."
         if not uses_tls(settings.iscl):
@@ -93,14 +93,14 @@ def _judge_connections(table: str, settings: ListenerSettings | Peer, preset: Pr
         text += " The TLS around it, which is compared below, protects the data."
         yield Finding(table, "iscl", None, text, preset.sources["iscl"])
     if settings.legacy is not None:
-        text = f"It uses the retired profile {settings.legacy.profile}: TLS 1.0 with RSA key exchange."
+        text = f"It uses the retired profile {settings.legacy.profile}, which is TLS 1.0."
         yield Finding(table, "version", False, text, preset.sources["version"], "Remove its legacy table.")
         return
-    yield from _judge_profile(table, settings.profile, preset)
+    yield from _compare_profile(table, settings.profile, preset)
 
 
-def _judge_profile(table: str, profile: TLSProfile, preset: Preset) -> Iterator[Finding]:
-    def judge(topic: str, what: str, outside: list[str]) -> Finding:
+def _compare_profile(table: str, profile: TLSProfile, preset: Preset) -> Iterator[Finding]:
+    def compare(topic: str, what: str, outside: list[str]) -> Finding:
         source = preset.sources[topic]
         if not outside:
             return Finding(table, topic, True, f"{profile.name}: all {what} that it offers are allowed.", source)
@@ -113,10 +113,11 @@ def _judge_profile(table: str, profile: TLSProfile, preset: Preset) -> Iterator[
     remedy = "Choose another profile =." if low else ""
     text = f"{profile.name} begins at {version}."
     yield Finding(table, "version", not low, text, preset.sources["version"], remedy)
-    yield judge("suites", "suites", [suite.name for suite in list_offered(profile) if suite.code not in preset.suites])
+    suites = list_offered(profile)
+    yield compare("suites", "suites", [suite.name for suite in suites if suite.code not in preset.suites])
     groups = [*filter(has_group, profile.additional_groups), *profile.groups]
-    yield judge("groups", "groups", [group for group in groups if group not in preset.groups])
-    if any("_DHE_" in suite.name and not suite.tls13 for suite in list_offered(profile)):
+    yield compare("groups", "groups", [group for group in groups if group not in preset.groups])
+    if any("_DHE_" in suite.name and not suite.tls13 for suite in suites):
         meets = profile.minimum_dh_bits >= preset.minimum_dh_bits
         text = f"{profile.name} offers Diffie-Hellman from {profile.minimum_dh_bits} bits, as strong as the key."
         remedy = "" if meets else "Use keys of at least 3072 bits, or a profile without DHE suites."

@@ -1,9 +1,9 @@
 """Validate objects against a policy: choose the rule for each object, and list every demand that is not met.
 
 validator = PolicyValidator.from_stores(policy, TrustStore.from_files(["ca.pem"]), name="archive")
-judged = validator.validate_file("in.dcm", calling_ae_title="CT1")
-if not judged.is_met:
-    for demand in judged.unmet:
+result = validator.validate_file("in.dcm", calling_ae_title="CT1")
+if not result.is_met:
+    for demand in result.unmet:
         print(demand.code, demand.text, demand.remedy)
 """
 

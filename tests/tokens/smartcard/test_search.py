@@ -12,12 +12,22 @@ from tests.cards.fixtures import AUTHENTICATION_CARD, describe_card, insert_card
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key, open_secrets, trials
-from tokens.errors import NoSuchCardError, NoSuchKeyError, PinRefusedError, SeveralTokensError, TokenBusyError, UriError
+from tokens.errors import (
+    CardServiceError,
+    NoSuchCardError,
+    NoSuchKeyError,
+    PinRefusedError,
+    SeveralTokensError,
+    TokenBusyError,
+    UriError,
+)
 from tokens.manager import default_manager
 from tokens.secrets import Use
+from tokens.smartcard import search
 from tokens.smartcard.check import card_info, check_card
 from tokens.smartcard.profile_table import read_profile
 from tokens.smartcard.readers.channel import Channel
+from tokens.smartcard.readers.pcsc import Context, list_readers
 from tokens.smartcard.search import list_cards
 
 PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}
@@ -51,6 +61,27 @@ def test_cards_are_listed_with_their_applications_and_serial_numbers(cards: dict
     for reader, card in cards.items():
         assert listed[reader].serials == (serial(card),)
         assert listed[reader].uris[0].serial == serial(card)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_reader_that_is_pulled_out_meanwhile_is_left_out(
+    cards: dict[str, RunningCard], monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    there = [info.reader for info in list_cards(default_manager().cards)]
+    listings = 0
+
+    def with_a_reader_that_has_gone(context: Context) -> list[str]:
+        nonlocal listings
+        listings += 1
+        return [*list_readers(context), *(["Gone 00 00"] if listings <= times else [])]
+
+    monkeypatch.setattr(search, "list_readers", with_a_reader_that_has_gone)
+    if times < 3:
+        assert [info.reader for info in list_cards(default_manager().cards)] == there
+    else:  # the service cannot be right three times
+        with pytest.raises(CardServiceError, match="UNKNOWN_READER"):
+            list_cards(default_manager().cards)
+    assert listings == min(times + 1, 3)
 
 
 def test_a_card_in_exclusive_use_elsewhere_is_listed_as_such(cards: dict[str, RunningCard]) -> None:

@@ -215,6 +215,9 @@ def test_a_purge_removes_everything_but_objects(machine: Machine, guide: Guide) 
     machine.run("systemctl enable hsm-dicom-listen@main.service")
     guide.run("Remove")
     left = "find / -xdev -iname '*hsm-dicom*' -not -path '/proc/*' -not -path '/packages*' -not -path '/tests/*'"
-    assert machine.run(f"{left} -not -path '{SPOOL}*' -not -path '/root/*' -not -path '/tmp/*'").split() == []
+    kept = "/var/backups/hsm-dicom"
+    others = " ".join(f"-not -path '{path}'" for path in (f"{SPOOL}*", "/root/*", "/tmp/*", f"{kept}*"))
+    assert machine.run(f"{left} {others}").split() == []
+    machine.run(f"test -d {kept}")
     machine.run(f"test -e {SPOOL}/signed/CT_small.dcm")
     assert machine.run("systemctl list-units --failed --no-legend 'hsm-dicom-*'") == ""
