@@ -164,8 +164,9 @@ def test_a_token_that_loses_the_key_is_left_and_used_again_after_a_probe(copies:
 def test_a_thread_probes_by_itself_and_ends_with_its_work(copies: Copies) -> None:
     first, second = copies.tokens
     restored = threading.Event()
+    clock = Clock()
     with (
-        open_key_group(copies.uris, name="node", probe_seconds=0.05) as key,
+        open_key_group(copies.uris, name="node", probe_seconds=0.05, clock=clock) as key,
         subscribe(lambda event: restored.set(), Restored),
     ):
         remove_key(first, copies.uris[0])
@@ -173,7 +174,9 @@ def test_a_thread_probes_by_itself_and_ends_with_its_work(copies: Copies) -> Non
         probers = [thread for thread in threading.enumerate() if thread.name == "probe-node"]
         assert len(probers) == 1
         assert probers[0].daemon
+        # No probe is due meanwhile: SoftHSM refuses to write an object that another thread lists.
         first.import_key("node", copies.key)
+        clock.advance(1)
         assert restored.wait(20)
         probers[0].join(20)
         assert not probers[0].is_alive()
