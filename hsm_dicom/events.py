@@ -15,6 +15,9 @@ Each line is one JSON object. These members are always present:
 | `schema`   | "hsm-dicom/event/2"                                                            |
 | `time`     | when the event was over, UTC, RFC 3339 with microseconds                        |
 | `process`  | the process id                                                                 |
+| `operator` | who works: `--operator`, else the user behind sudo, else `login`                |
+| `login`    | the user who logged in (the kernel's loginuid), else the user of the process    |
+| `host`     | the name of this machine                                                       |
 | `event`    | login, key-use, ceremony-step, reconnection, signature-made, signature-validated, configuration-read |
 
 The others are the fields of the event's class, under their names, with `duration` in seconds.
@@ -34,6 +37,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+from hsm_dicom.operators import current_operator
 from tokens.events import Event, EventLostError, Subscription, emit, event_name, subscribe, subscriptions
 
 __all__ = [
@@ -69,7 +73,10 @@ class DicomEvent(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SignatureMade(DicomEvent):
-    """A signature was made and its file written. `signer` is the subject of the certificate (RFC 4514)."""
+    """A signature was made and its file written. `signer` is the subject of the certificate (RFC 4514).
+
+    `certificate_serial` is its serial number, and `spki_sha256` the SHA-256 of its public key, both in hexadecimal.
+    """
 
     file: str
     target: str
@@ -78,6 +85,8 @@ class SignatureMade(DicomEvent):
     mac_algorithm: str
     signer: str
     identity: str
+    spki_sha256: str = ""
+    certificate_serial: str = ""
 
     def describe(self) -> str:
         """Return the target, the signer and the UID of the signature."""
@@ -115,11 +124,15 @@ class ConfigurationRead(DicomEvent):
 
 def as_json(event: Event, now: datetime) -> str:
     """The line of an event, without its end."""
+    operator = current_operator()
     head = {
         "schema": SCHEMA,
         "time": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "process": os.getpid(),
         "event": event_name(event),
+        "operator": operator.name,
+        "login": operator.login,
+        "host": operator.host,
     }
     return json.dumps(head | dataclasses.asdict(event))
 

@@ -7,6 +7,7 @@ the candidate mechanisms, and a driver carries one out. This module is independe
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Hashable, Set
@@ -52,6 +53,12 @@ costs a new login.
 
 
 _Refusals = list[tuple[Candidate, MechanismNotOfferedError]]
+
+
+def compute_spki_sha256(public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
+    """Return the fingerprint of a key: the SHA-256 of its SubjectPublicKeyInfo (RFC 7469, 2.4), in hexadecimal."""
+    public = public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest()
 
 
 class CiphertextRejectedError(Error):

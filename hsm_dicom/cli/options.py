@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hsm_dicom.cli import logs
+from hsm_dicom.operators import OperatorNameError, use_operator
 
 _COMMON = "Common options"
 _SOURCES = "prompt, env:NAME, file:PATH, credential:NAME, fd:N or pinpad"
@@ -17,6 +18,16 @@ def _verbose(asked: bool) -> bool:
     if asked:
         logs.set_up(verbose=True)
     return asked
+
+
+def _use_operator(context: typer.Context, name: str | None) -> str | None:
+    # The program's own option comes first, and resets what an earlier run in this process was given.
+    if name is not None or context.parent is None:
+        try:
+            use_operator(name)
+        except OperatorNameError as error:
+            raise typer.BadParameter(f"{error.message} {error.remedy}") from None
+    return name
 
 
 def token_names(incomplete: str) -> list[str]:
@@ -112,6 +123,17 @@ Verbose = Annotated[
         is_eager=True,
         rich_help_panel=_COMMON,
         help="Show the log and tracebacks.",
+    ),
+]
+Operator = Annotated[
+    str | None,
+    typer.Option(
+        "--operator",
+        metavar="NAME",
+        show_default=False,
+        callback=_use_operator,
+        rich_help_panel=_COMMON,
+        help="Who does this, for events and records; by default, the user behind sudo, or who logged in.",
     ),
 ]
 Confirmed = Annotated[

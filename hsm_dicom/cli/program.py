@@ -35,7 +35,7 @@ from hsm_dicom.cli.commands.tls import app as tls_app
 from hsm_dicom.cli.commands.token import app as token_app
 from hsm_dicom.cli.commands.verify import EXAMPLE as VERIFY_EXAMPLE
 from hsm_dicom.cli.commands.verify import verify
-from hsm_dicom.cli.options import Verbose
+from hsm_dicom.cli.options import Operator, Verbose
 from hsm_dicom.cli.render.wording import apply_wording
 from hsm_dicom.cli.runs.device_waits import device_waits
 from hsm_dicom.cli.runs.termination import (
@@ -88,6 +88,7 @@ def _program(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    operator: Operator = None,
     verbose: Verbose = False,
 ) -> None:
     """Options of the program itself."""

@@ -6,7 +6,6 @@ does now, by one verified signature, and the last change that a process recorded
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from hsm_dicom.config.groups import GroupAccess
 from hsm_dicom.identity import IdentityAccess, read_certificates
 from hsm_dicom.identity.siblings import Siblings
 from tokens.events import FailedOver, Restored, event_name
 from tokens.group import BreakerState, Fault
+from tokens.keys import compute_spki_sha256
 from tokens.pkcs11.search import TokenInfo
 
 TAIL_BYTES = 8 * 1024 * 1024
@@ -108,12 +106,7 @@ def inspect_group(access: IdentityAccess, group: GroupAccess, events: Path | Non
         )
     finally:
         pool.close()
-    spki = (
-        b""
-        if key is None or group.siblings
-        else key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    )
-    digest = hashlib.sha256(spki).hexdigest() if spki else ""
+    digest = "" if key is None or group.siblings else compute_spki_sha256(key.public_key())
     return GroupStatus(access.name, group.mode.value, group.siblings, digest, members)
 
 

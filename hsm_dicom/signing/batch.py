@@ -106,7 +106,6 @@ def sign_jobs(
     require_matching_key(key, request)
     certificate = x509.load_der_x509_certificate(request.certificate_der)
     require_current(certificate)
-    subject = certificate.subject.rfc4514_string()
     stamp = None if timestamp is None else add_check(timestamp)
     checks = _Checks(resume, timestamped=timestamp is not None, overwrite=overwrite)
     halt = Halt(stop)
@@ -150,7 +149,7 @@ def sign_jobs(
                 return [SigningOutcome(job, error=error) for job in chunk]
             for outcome in outcomes:
                 if outcome.report is not None:
-                    emit(make_signature_event(outcome.report, signer=subject, identity=identity))
+                    emit(make_signature_event(outcome.report, certificate, identity))
             return outcomes
 
         yield from run_in_parallel(one_task, chunks(jobs, lambda job: job.source), 2 * sessions + 2, halt)

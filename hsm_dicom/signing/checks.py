@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from cryptography import x509
+
 from hsm_dicom.arguments import kind_of
 from hsm_dicom.events import SignatureMade
 from hsm_dicom.signatures.creation.create import SigningReport, Timestamper
 from hsm_dicom.timestamps.protocol import TimestampError
 from hsm_dicom.timestamps.validation import TimestampVerdict, verify_token
 from hsm_dicom.trust import CertificateValidator, TrustStore
+from tokens.keys import compute_spki_sha256
 
 
 def check_timestamp(token: bytes, signature: bytes) -> TimestampVerdict:
@@ -34,14 +39,17 @@ def add_check(timestamp: Timestamper) -> Timestamper:
     return stamp
 
 
-def make_signature_event(report: SigningReport, *, signer: str, identity: str) -> SignatureMade:
-    """Make the event about a signature: ``signer`` is the certificate's subject, ``identity`` its configured name."""
+def make_signature_event(report: SigningReport, certificate: x509.Certificate, identity: str) -> SignatureMade:
+    """Make the event about a signature with the key of a certificate; ``identity`` is its configured name."""
+    public_key: Any = certificate.public_key()  # RSA or EC: it has just signed
     return SignatureMade(
         file=report.source,
         target=report.target,
         signature_uid=report.uid,
         profile=report.profile.value,
         mac_algorithm=report.mac,
-        signer=signer,
+        signer=certificate.subject.rfc4514_string(),
         identity=identity,
+        spki_sha256=compute_spki_sha256(public_key),
+        certificate_serial=f"{certificate.serial_number:x}",
     )

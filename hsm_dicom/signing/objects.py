@@ -159,7 +159,7 @@ def sign(
         else:
             name = str(getattr(target, "name", FILE_NAME))
             report = finish_stream(plan, signature, _writer(target), target=name, timestamp=token)
-    emit(make_signature_event(report, signer=identity.subject, identity=identity.name))
+    emit(make_signature_event(report, identity.certificate, identity.name))
     if target is not None:
         return report
     return decode_dataset(buffer.getvalue()) if is_dataset(source) else buffer.getvalue()

@@ -117,7 +117,7 @@ def test_help_loads_the_command_line_and_nothing_behind_it() -> None:
     assert not {name.partition(".")[0] for name in loaded} & HEAVY
     ours = {name for name in loaded if name.startswith(("hsm_dicom.", "tokens."))}
     behind = {name for name in ours if not name.startswith("hsm_dicom.cli")}
-    assert behind <= SMALL | {"hsm_dicom.product", "hsm_dicom.remedies"}
+    assert behind <= SMALL | {"hsm_dicom.operators", "hsm_dicom.product", "hsm_dicom.remedies"}
 
 
 def test_every_name_of_the_front_door_is_there() -> None:

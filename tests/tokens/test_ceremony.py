@@ -13,6 +13,7 @@ from tokens import open_key, open_token
 from tokens.csr import certificate_request
 from tokens.errors import CeremonyError, NoSuchKeyError, NoSuchTokenError, PinNotPresentedError, PinRefusedError
 from tokens.events import CeremonyStep, DeviceEvent, OperationOutcome, subscribe
+from tokens.keys import compute_spki_sha256
 from tokens.pins.sources import Pin, parse_pin_source
 from tokens.pkcs11.ceremony import (
     KeyKind,
@@ -40,8 +41,9 @@ def test_every_kind_of_key_is_made_inside_and_never_leaves(token: TestToken, kin
         entry = generate_key(connection, "key", kind, Usage.SIGN)
     assert assess_key(entry.attributes, KeyPolicy()) == ()
     assert entry.attributes.size_bits == int("".join(filter(str.isdigit, kind)))
-    steps = [(e.step, e.outcome) for e in heard if isinstance(e, CeremonyStep)]
-    assert steps == [("generate", OperationOutcome.SUCCEEDED)]
+    steps = [(e.step, e.outcome, e.spki_sha256) for e in heard if isinstance(e, CeremonyStep)]
+    assert steps == [("generate", OperationOutcome.SUCCEEDED, entry.spki_sha256)]
+    assert len(entry.spki_sha256) == 64
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,8 @@ def test_a_deleted_key_takes_its_companions_along(token: TestToken) -> None:
     uri = token.generate("key", "p256")
     with open_key(uri) as key:
         certificate = Authority("CA").issue("node", key=key).certificate
-    with open_token(token.uri()) as connection:
+    heard: list[CeremonyStep] = []
+    with open_token(token.uri()) as connection, subscribe(heard.append, CeremonyStep):
         import_certificates(connection, uri, [certificate])
         delete_key(connection, uri)
         assert read_keys(connection) == []
@@ -102,6 +105,9 @@ def test_a_deleted_key_takes_its_companions_along(token: TestToken) -> None:
             assert connection.objects(session).find({}) == []
         with pytest.raises(NoSuchKeyError):
             delete_key(connection, uri)
+    named = {(e.spki_sha256, e.certificate_serial) for e in heard[:2]}
+    assert named == {(compute_spki_sha256(certificate.public_key()), f"{certificate.serial_number:x}")}
+    assert [(e.step, e.spki_sha256) for e in heard[2:]] == [("delete", "")]
 
 
 def test_a_request_asks_for_what_the_key_is_for(token: TestToken) -> None:

@@ -68,13 +68,15 @@ class Login(DeviceEvent):
 class KeyUse(DeviceEvent):
     """A key was used. `operation` is sign, decrypt …; `mechanism` is the PKCS#11 or ISO/IEC 7816 name.
 
-    `count` is more than 1 if a rate was measured with the key; `duration` is then the sum of all uses.
+    `count` is more than 1 if a rate was measured with the key; `duration` is then the sum of all uses. `spki_sha256` is
+    the SHA-256 of the public key in hexadecimal; a secret key has none.
     """
 
     key_label: str
     operation: str
     mechanism: str
     count: int = 1
+    spki_sha256: str = ""
 
     def operation_text(self) -> str:
         """Return the operation, the key and the mechanism."""
@@ -86,12 +88,16 @@ class KeyUse(DeviceEvent):
 class CeremonyStep(DeviceEvent):
     """An officer changed a token. `step` is initialise, generate, import, delete, set-pin or change-pin.
 
-    `late` marks the answer to a step whose `outcome` was UNANSWERED before.
+    `late` marks the answer to a step whose `outcome` was UNANSWERED before. `spki_sha256` is the SHA-256 of the public
+    half of the key, and `certificate_serial` the serial number of the certificate that was stored or deleted (of the
+    key's newest one, if a key was), both in hexadecimal; each is empty if there is none.
     """
 
     step: str
     object: str
     late: bool = False
+    spki_sha256: str = ""
+    certificate_serial: str = ""
 
     def operation_text(self) -> str:
         """Return the step and the object that it changed."""

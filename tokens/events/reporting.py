@@ -73,9 +73,17 @@ class KeyUseReport(AbstractContextManager[None]):
     __slots__ = ("_began", "_ended", "_names", "_timed")
 
     def __init__(
-        self, serial: str, token_label: str, key_label: str, operation: str, mechanism: str, *, timed: bool = True
+        self,
+        serial: str,
+        token_label: str,
+        key_label: str,
+        operation: str,
+        mechanism: str,
+        *,
+        spki_sha256: str = "",
+        timed: bool = True,
     ) -> None:
-        self._names = serial, token_label, key_label, operation, mechanism
+        self._names = serial, token_label, key_label, operation, mechanism, spki_sha256
         self._timed = timed
         self._ended = 0.0
 
@@ -95,7 +103,7 @@ class KeyUseReport(AbstractContextManager[None]):
             return
         outcome, reason = _judge(error, AuthenticationFailedError)
         duration = (self._ended or time.perf_counter()) - self._began if self._timed else 0.0
-        serial, token_label, key_label, operation, mechanism = self._names
+        serial, token_label, key_label, operation, mechanism, spki_sha256 = self._names
         emit(
             KeyUse(
                 token_serial=serial,
@@ -106,6 +114,7 @@ class KeyUseReport(AbstractContextManager[None]):
                 outcome=outcome,
                 duration=duration,
                 reason=reason,
+                spki_sha256=spki_sha256,
             )
         )
 

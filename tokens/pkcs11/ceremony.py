@@ -14,12 +14,21 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from cryptography import x509
 from pkcs11 import Attribute
 from pkcs11 import exceptions as p11
 
-from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError, sentence_case
+from tokens.errors import (
+    CeremonyError,
+    NoSuchKeyError,
+    SeveralKeysError,
+    TokenError,
+    UnsupportedKeyError,
+    sentence_case,
+)
 from tokens.events import OperationOutcome
-from tokens.events.reporting import report_ceremony_step
+from tokens.events.reporting import Report, report_ceremony_step
+from tokens.keys import compute_spki_sha256
 from tokens.pins.refusals import RefusalMemory
 from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.faults import translate_error
@@ -27,9 +36,11 @@ from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.key_pairs import KeyKind as KeyKind
 from tokens.pkcs11.key_pairs import generate_pair
 from tokens.pkcs11.objects import (
+    FoundKey,
     KeyEntry,
     KeyName,
     Objects,
+    certificates,
     companions,
     describe_key,
     describe_request,
@@ -87,7 +98,7 @@ def generate_key(
         when=datetime.now(UTC),
     )
     with (
-        report_step("generate", f"{kind} key '{label}' for {usage}", connection.token),
+        report_step("generate", f"{kind} key '{label}' for {usage}", connection.token) as reported,
         connection.writable() as session,
         Attempt(unfinished, begun, connection.token) as attempt,
     ):
@@ -117,6 +128,7 @@ def generate_key(
                 f"generate {begun.name}, but it is there now.",
                 remedy="Delete it, and generate another when the token works.",
             ) from error
+        _find_fingerprint(connection.objects(session), Pkcs11Uri(object=label, id=key_id), reported)
     return _entry(connection, KeyName(label, key_id))
 
 
@@ -135,12 +147,13 @@ def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[Ke
 def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
     """Delete a private key with its public key and certificates. This cannot be undone."""
     with (
-        report_step("delete", f"key {describe_request(wanted)}", connection.token),
+        report_step("delete", f"key {describe_request(wanted)}", connection.token) as reported,
         connection.writable() as session,
     ):
         objects = connection.objects(session)
         handle = find_private_key(objects, wanted, connection.token.description)
         name = objects.name(handle)
+        _find_fingerprint(objects, wanted, reported)
         for companion in _companions_of(objects, handle):
             objects.destroy(companion)
         objects.destroy(handle)
@@ -213,9 +226,25 @@ def _entry(connection: Connection, made: KeyName) -> KeyEntry:
     def read(worker: Worker) -> KeyEntry:
         objects = connection.objects(worker.session)
         key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))
-        return KeyEntry(key.name, key.attributes, ())
+        return KeyEntry(key.name, key.attributes, (), key.public_key)
 
     return connection.run(read, "read the key that it generated")
+
+
+def _find_fingerprint(objects: Objects, wanted: Pkcs11Uri, reported: Report) -> None:
+    """Set the fingerprint of a key in the event of a step, which does not fail if the token does not tell it."""
+    with contextlib.suppress(TokenError, p11.PKCS11Error):
+        key = describe_key(objects, find_private_key(objects, wanted, ""))
+        identify_key(reported, key, certificates(objects, key))
+
+
+def identify_key(reported: Report, key: FoundKey, own: Iterable[x509.Certificate] = ()) -> None:
+    """Set the fingerprint of a key, and the serial number of its newest certificate, in the event of a step."""
+    if key.public_key is not None:
+        reported.set(spki_sha256=compute_spki_sha256(key.public_key))
+    newest = max(own, key=lambda one: one.not_valid_before_utc, default=None)
+    if newest is not None:
+        reported.set(certificate_serial=f"{newest.serial_number:x}")
 
 
 _VERBS = {
@@ -229,11 +258,11 @@ _VERBS = {
 
 
 @contextlib.contextmanager
-def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
+def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[Report]:
     """Report one step as an event, and translate PKCS#11's errors."""
     with report_ceremony_step(token.serial, token.label, step, subject) as reported:
         try:
-            yield
+            yield reported
         except p11.PKCS11Error as error:
             reported.end(OperationOutcome.FAILED, fault_name(error))
             raise translate_error(error, f"{_VERBS.get(step, step)} {subject}") from error

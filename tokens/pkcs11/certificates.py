@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pkcs11 import Attribute, CertificateType, Mechanism, ObjectClass
 
 from tokens.errors import CeremonyError, NoSuchKeyError
-from tokens.pkcs11.ceremony import report_step
+from tokens.pkcs11.ceremony import identify_key, report_step
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.objects import (
     FoundKey,
@@ -38,12 +38,13 @@ def import_certificates(connection: Connection, wanted: Pkcs11Uri, certificates:
     if not certificates:
         raise CeremonyError("There is no certificate to import.")
     with (
-        report_step("import", f"certificate for key {describe_request(wanted)}", connection.token),
+        report_step("import", f"certificate for key {describe_request(wanted)}", connection.token) as reported,
         connection.writable() as session,
     ):
         objects = connection.objects(session)
         key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))
         name = key.name
+        identify_key(reported, key, certificates[:1])
         try:
             public = certificates[0].public_key()
         except (ValueError, UnsupportedAlgorithm) as error:
@@ -66,9 +67,10 @@ def delete_certificate(connection: Connection, wanted: Pkcs11Uri, certificate: x
     """
     der = certificate.public_bytes(Encoding.DER)
     subject = f"certificate {certificate.serial_number:x} of key {describe_request(wanted)}"
-    with report_step("delete", subject, connection.token), connection.writable() as session:
+    with report_step("delete", subject, connection.token) as reported, connection.writable() as session:
         objects = connection.objects(session)
         key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))
+        identify_key(reported, key, [certificate])
         theirs = [] if key.public_key is None else companions(objects, key)
         own = [each for each in theirs if _is_certificate(objects, each, der)]
         if not own:

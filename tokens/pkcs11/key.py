@@ -22,7 +22,7 @@ from tokens.errors import (
     TokenLostError,
 )
 from tokens.events.reporting import KeyUseReport
-from tokens.keys import CiphertextRejectedError
+from tokens.keys import CiphertextRejectedError, compute_spki_sha256
 from tokens.mechanisms import Candidate
 from tokens.pkcs11.calls.capabilities import Offered
 from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name
@@ -65,6 +65,7 @@ class Pkcs11Key:
         self._text = str(opened.name)
         self.attributes = opened.attributes
         self.public_key: PublicKey = opened.require_public_key()
+        self._fingerprint = compute_spki_sha256(self.public_key)
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", opened.attributes, policy)
         uses = MechanismFlag.SIGN if opened.attributes.sign is not False else MechanismFlag(0)
         if opened.attributes.decrypt:
@@ -200,7 +201,8 @@ class Pkcs11Key:
         token = self._connection.token
         # The duration of a decryption could tell a good ciphertext from a bad one.
         timed = operation != "decrypt"
-        with KeyUseReport(token.serial, token.label, self.name.label, operation, candidate.name, timed=timed):
+        names = token.serial, token.label, self.name.label, operation, candidate.name
+        with KeyUseReport(*names, spki_sha256=self._fingerprint, timed=timed):
             if self._release is None:
                 raise TokenLostError(f"Key {self.description} was closed.")
             doing = f"{operation} with key {self._text}"

@@ -26,7 +26,7 @@ from tokens.errors import (
     UnsupportedKeyError,
     fresh_copy,
 )
-from tokens.keys import CURVES
+from tokens.keys import CURVES, compute_spki_sha256
 from tokens.pkcs11.attributes import Attributes, pack
 from tokens.pkcs11.calls.queries import Queries
 from tokens.policy import KeyAttributes
@@ -83,11 +83,17 @@ class KeyName:
 
 @dataclass(frozen=True)
 class KeyEntry:
-    """A private key in a list."""
+    """A private key in a list. `public_key` is None if the token does not tell it."""
 
     name: KeyName
     attributes: KeyAttributes
     certificates: tuple[x509.Certificate, ...]
+    public_key: PublicKey | None = None
+
+    @property
+    def spki_sha256(self) -> str:
+        """The fingerprint of the key; empty if its public half is not known."""
+        return "" if self.public_key is None else compute_spki_sha256(self.public_key)
 
 
 @dataclass(frozen=True)
@@ -252,7 +258,7 @@ def list_keys(objects: Objects) -> list[KeyEntry]:
             if objects.read(handle, [Attribute.KEY_TYPE]).number(Attribute.KEY_TYPE) is None:
                 unreadable = error
             continue
-        entries.append(KeyEntry(key.name, key.attributes, certificates(objects, key)))
+        entries.append(KeyEntry(key.name, key.attributes, certificates(objects, key), key.public_key))
     if unreadable is not None and not entries:
         raise unreadable
     return entries

@@ -14,7 +14,7 @@ from pkcs11 import Mechanism
 from tokens.card_uri import CardUri
 from tokens.errors import KeyPolicyError, NoSuchKeyError, TokenLostError, UnsupportedKeyError
 from tokens.events.reporting import KeyUseReport
-from tokens.keys import CURVES, CiphertextRejectedError
+from tokens.keys import CURVES, CiphertextRejectedError, compute_spki_sha256
 from tokens.mechanisms import Candidate
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
 from tokens.smartcard.apdu.status import NOT_AUTHORISED, StatusError
@@ -39,6 +39,7 @@ class SmartCardKey:
         self.awaits_touch = False
         """Whether the card waits for a touch during each use."""
         self.public_key = application.run(self._read, f"open key {key.name}")
+        self._fingerprint = compute_spki_sha256(self.public_key)
         self.offered: frozenset[Mechanism] = application.family.list_mechanisms(key, self.public_key)
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", self.attributes, policy)
 
@@ -138,9 +139,8 @@ class SmartCardKey:
         application = self.application
         # The duration of a decryption could distinguish a good ciphertext from a bad one.
         timed = operation != "decrypt"
-        return KeyUseReport(
-            application.serial, application.label, self.key.name, operation, candidate.name, timed=timed
-        )
+        names = application.serial, application.label, self.key.name, operation, candidate.name
+        return KeyUseReport(*names, spki_sha256=self._fingerprint, timed=timed)
 
 
 def find_key(profile: CardProfile, name: str | None, description: str) -> CardKey:

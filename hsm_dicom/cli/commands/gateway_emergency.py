@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hsm_dicom.cli.options import Config, Json, Verbose, route_names
+from hsm_dicom.cli.options import Config, Json, Operator, Verbose, route_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,15 +52,10 @@ def emergency(
             "--until", metavar="DATE", show_default=False, help="The last day, at most 90 days ahead, as in 2027-01-15."
         ),
     ] = None,
-    operator: Annotated[
-        str | None,
-        typer.Option(
-            "--operator", metavar="NAME", show_default=False, help="Who; by default, the user who runs the command."
-        ),
-    ] = None,
     end: Annotated[bool, typer.Option("--end", help="End the emergency setting of the route.")] = False,
     list_settings: Annotated[bool, typer.Option("--list", help="List the settings that are active.")] = False,
     config: Config = None,
+    operator: Operator = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -89,7 +82,7 @@ def emergency(
             if end:
                 change = _end(store, route)
             else:
-                setting = _make_setting(route, objects is not None, plain, reason, until, operator)
+                setting = _make_setting(route, objects is not None, plain, reason, until)
                 change = _begin(store, setting, configuration, config)
         reloaded = change is not None and _reload(folder)
         if json:
@@ -99,9 +92,10 @@ def emergency(
 
 
 def _make_setting(
-    route: str, passes_objects: bool, plain: str | None, reason: str, until: str | None, operator: str | None
+    route: str, passes_objects: bool, plain: str | None, reason: str, until: str | None
 ) -> EmergencySetting:
     from hsm_dicom.gateway.emergency import EmergencySetting, parse_plain_address
+    from hsm_dicom.operators import current_operator
 
     if not reason.strip():
         raise typer.BadParameter("Give the reason, such as 'HSM broken, ticket 4711'.", param_hint="--reason")
@@ -114,20 +108,10 @@ def _make_setting(
         passes_objects=passes_objects,
         plain=None if plain is None else parse_plain_address(plain),
         reason=reason,
-        operator=operator or _find_operator(),
+        operator=current_operator().name,
         since=datetime.now(UTC).replace(microsecond=0),
         until=last,
     )
-
-
-def _find_operator() -> str:
-    """Return the user who runs the command, also through sudo."""
-    if os.environ.get("SUDO_USER"):
-        return os.environ["SUDO_USER"]
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container often has no entry for its user
-        return f"uid {os.getuid()}"
 
 
 def _begin(
