@@ -17,7 +17,7 @@ from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess, choose_pin
 from hsm_dicom.config.opening import open_configuration as open_configuration
 from hsm_dicom.config.opening import open_reading
 from hsm_dicom.errors import DicomError
-from hsm_dicom.identity import locate_key
+from hsm_dicom.identity import Identity, load_identity, locate_key, open_identity
 from tokens.pins.sources import PinSource, Prompt
 from tokens.policy import Weakness
 
@@ -73,6 +73,19 @@ def get_key_access(
     """Return access to a key, and the weaknesses that the configuration allows of it."""
     access, allowed = locate_key(configuration, key, pin=parse_pin_option(pin), module=module)
     return choose_pin(access, None, choose_pin_prompt()), allowed
+
+
+def open_named_identity(
+    configuration: Configuration, wanted: str, *, pin: str | None, module: Path | None, certificate: Path | None = None
+) -> Identity:
+    """Open the identity with a NAME, or the key with a URI and the certificate of its device.
+
+    The certificate in a file, if one is given, replaces either.
+    """
+    if wanted in configuration.identities and certificate is None:
+        return load_identity(wanted, configuration, pin=parse_pin_option(pin), default_pin=choose_pin_prompt())
+    access, allowed = get_key_access(configuration, wanted, pin=pin, module=module)
+    return open_identity(access, certificate, weaknesses=allowed)
 
 
 def require_token(access: IdentityKeyAccess) -> TokenAccess:

@@ -13,7 +13,24 @@ from hsm_dicom.cli.new_files import require_new_file, write_new_file
 from hsm_dicom.cli.options import Config, KeyName, Module, Pin, Verbose
 
 Subject = Annotated[
-    str, typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False)
+    str | None,
+    typer.Option(
+        "--subject",
+        metavar="NAME",
+        help="'C=DE, O=Hospital, CN=CT 1', 'CN=CT 1,O=Hospital,C=DE' or '/C=DE/O=Hospital/CN=CT 1'; by default, that "
+        "of the certificate in use.",
+        show_default=False,
+    ),
+]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        metavar="KEY",
+        help="Ask for the same as the certificate of this identity or key has: its subject, names and extended key "
+        "usages. For a new key that succeeds it.",
+        show_default=False,
+    ),
 ]
 DnsNames = Annotated[
     list[str] | None,
@@ -22,6 +39,24 @@ DnsNames = Annotated[
 IpAddresses = Annotated[
     list[str] | None,
     typer.Option("--ip", metavar="ADDRESS", help="An IP address. Repeatable.", show_default=False),
+]
+Emails = Annotated[
+    list[str] | None,
+    typer.Option("--email", metavar="ADDRESS", help="An e-mail address. Repeatable.", show_default=False),
+]
+Uris = Annotated[
+    list[str] | None,
+    typer.Option("--uri", metavar="URI", help="A URI. Repeatable.", show_default=False),
+]
+ExtendedUsages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--eku",
+        metavar="USAGE",
+        help="An extended key usage: clientAuth, serverAuth, another name, or an object identifier; by default, those "
+        "of --usage. Repeatable.",
+        show_default=False,
+    ),
 ]
 UsageOfCertificate = Annotated[
     KeyUsage | None,
@@ -35,9 +70,13 @@ Out = Annotated[
 
 def csr(
     key: KeyName,
-    subject: Subject,
+    subject: Subject = None,
+    like: Like = None,
     dns: DnsNames = None,
     ip: IpAddresses = None,
+    email: Emails = None,
+    uri: Uris = None,
+    eku: ExtendedUsages = None,
     usage: UsageOfCertificate = None,
     out: Out = None,
     pin: Pin = None,
@@ -47,6 +86,9 @@ def csr(
 ) -> None:
     """Make a certificate request (PKCS #10), signed by the key itself.
 
+    To renew a certificate, name the key alone: the request asks for what the certificate in use has. Each option
+    replaces a part of it: --subject, the names (--dns, --ip, --email, --uri together), --eku or --usage.
+
     A key that only decrypts (--usage decrypt) signs this request, and nothing else, by a decryption without padding.
     Where its token does not offer that, hsm-dicom key public writes the public key for the CA.
     """
@@ -55,6 +97,7 @@ def csr(
     from hsm_dicom.cli.context import get_key_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import repeat_options
+    from hsm_dicom.cli.request_fields import describe_request, find_fields, parse_fields
     from hsm_dicom.config.groups import GroupAccess
     from hsm_dicom.identity.errors import NoRequestError
     from tokens.csr import certificate_request
@@ -62,15 +105,22 @@ def csr(
     from tokens.pkcs11.ceremony import Usage
 
     require_new_file(out)
+    typed = parse_fields(subject, {"dns": dns, "ip": ip, "email": email, "uri": uri}, eku)
     with open_configuration(config) as configuration:
         access, allowed = get_key_access(configuration, key, pin=pin, module=module)
         with access.open_key(allowed) as opened:
+            found = find_fields(typed, configuration, key, like, pin=pin, module=module)
             decrypts_only = opened.device.attributes.sign is False
+            extended = found.extended_usages if usage is None else typed.extended_usages
             if usage is None:
-                usage = KeyUsage.DECRYPT if decrypts_only else KeyUsage.SIGN
+                usage = KeyUsage.DECRYPT if decrypts_only else KeyUsage(found.usage.value)
             try:
                 request = certificate_request(
-                    opened, subject, Usage(usage.value), dns_names=dns or (), ip_addresses=ip or ()
+                    opened,
+                    found.subject,
+                    Usage(usage.value),
+                    alternative_names=found.alternative_names,
+                    extended_usages=extended,
                 )
             except MechanismNotOfferedError as error:
                 if not decrypts_only:
@@ -84,12 +134,14 @@ def csr(
         typer.echo(pem.decode("ascii"), nl=False)
         return
     write_new_file(out, pem)
-    made = f"{output.shown(str(out))} is the certificate request. After the CA has issued the certificate, "
+    output.outcome(True, f"{output.shown(str(out))} is the certificate request for {describe_request(request)}.")
     if isinstance(access, GroupAccess):
-        output.outcome(True, f"{made}write under [identities.{output.shown(access.identity)}]:")
+        output.say(
+            f"After the CA has issued the certificate, write under [identities.{output.shown(access.identity)}]:"
+        )
         output.say_verbatim('certificate = "CERTIFICATE.pem"', indent=2)
         return
-    output.outcome(True, f"{made}store it:")
+    output.say("After the CA has issued the certificate, store it:")
     output.say_verbatim(
         f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeat_options(pin, module, config)}", indent=2
     )
@@ -123,6 +175,6 @@ def public(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to those of `hsm-dicom key`."""
-    example = "Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example"
+    example = "Example: hsm-dicom key csr node --subject 'C=DE, O=Hospital, CN=CT 1' --dns ct1.example"
     app.command("csr", epilog=example)(csr)
     app.command("public", epilog="Example: hsm-dicom key public node --out node.pub.pem")(public)

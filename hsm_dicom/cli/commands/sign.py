@@ -257,13 +257,13 @@ def sign(
 def _signer(
     configuration: Configuration, name: str | None, key: str | None, cert: str, pin: str | None, module: Path | None
 ) -> Identity:
-    from hsm_dicom.cli.context import choose_pin_prompt, get_key_access, parse_pin_option
-    from hsm_dicom.identity import load_identity, open_identity
+    from hsm_dicom.cli.context import choose_pin_prompt, open_named_identity, parse_pin_option
+    from hsm_dicom.identity import load_identity
 
     if name is not None:
         return load_identity(name, configuration, pin=parse_pin_option(pin), default_pin=choose_pin_prompt())
-    access, _ = get_key_access(configuration, key or "", pin=pin, module=module)
-    return open_identity(access, None if cert == "token" else Path(cert))
+    file = None if cert == "token" else Path(cert)
+    return open_named_identity(configuration, key or "", pin=pin, module=module, certificate=file)
 
 
 def _request(

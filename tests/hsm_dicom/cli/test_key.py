@@ -211,8 +211,47 @@ def test_an_id_that_is_not_hexadecimal_is_a_usage_error(run: Run, node: TestToke
     assert run("key", "generate", node.uri(), "--label", "x", "--id", "xyz").status == exits.USAGE
 
 
-def test_a_subject_that_cannot_be_read_says_how_to_write_it(run: Run, node: TestToken) -> None:
-    assert "Write it like 'CN=CT 1" in run("key", "csr", node.uri("rsa"), "--subject", "no name").err
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--subject", "CT 1"), "--subject: 'CT 1' in the subject 'CT 1' cannot be read"),
+        (("--subject", "CN=a", "--dns", "10.0.0.7"), "--dns: '10.0.0.7' is an IP address, not a host name. Write --ip"),
+        (("--subject", "CN=a", "--eku", "clientAuht"), "--eku: 'clientAuht' is no known extended key usage. Did you"),
+        ((), "--subject: There is no certificate with"),
+        (("--like", "{uri}"), "--like: There is no certificate with"),
+    ],
+)
+def test_each_mistake_in_a_request_names_its_option(
+    run: Run, node: TestToken, options: tuple[str, ...], said: str
+) -> None:
+    uri = str(node.uri("rsa"))
+    refused = run("key", "csr", uri, *(one.format(uri=uri) for one in options))
+    assert refused.status == exits.USAGE
+    assert f"Invalid value for {said}" in refused.said
+
+
+def test_a_request_has_the_names_and_usages_that_were_typed(run: Run, node: TestToken) -> None:
+    names = ("--dns", "ct1.example", "--ip", "10.0.0.7", "--email", "it@klinik.example", "--uri", "urn:oid:1.2.3")
+    subject = ("--subject", "/C=DE/O=Klinik/CN=CT 1")
+    made = run("key", "csr", node.uri("rsa"), *subject, *names, "--eku", "clientAuth", "--eku", "1.2.3.4")
+    request = x509.load_pem_x509_csr(made.out.encode())
+    assert request.subject.rfc4514_string() == "CN=CT 1,O=Klinik,C=DE"
+    alternatives = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(one.value) for one in alternatives] == list(names[1::2])
+    extended = request.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [one.dotted_string for one in extended] == ["1.3.6.1.5.5.7.3.2", "1.2.3.4"]
+    # A certificate for TLS signs handshakes, and is no commitment.
+    assert not request.extensions.get_extension_for_class(x509.KeyUsage).value.content_commitment
+
+
+def test_a_renewal_asks_for_what_the_identity_has(run: Run, signing_node: Node, node: TestToken) -> None:
+    config = ("--config", signing_node.config)
+    same = x509.load_pem_x509_csr(run("key", "csr", "node", *config).out.encode())
+    assert same.subject.rfc4514_string() == "CN=Signer node"
+    successor = run("key", "csr", node.uri("ec256"), "--like", "node", "--dns", "ct1.example", *config)
+    request = x509.load_pem_x509_csr(successor.out.encode())
+    assert (request.subject, request.public_key() == same.public_key()) == (same.subject, False)
+    assert "ct1.example" in str(request.extensions)
 
 
 def test_each_missing_or_ambiguous_key_has_its_sentence(run: Run, token: TestToken) -> None:

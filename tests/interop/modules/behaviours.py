@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.x509 import DNSName
 
 import tokens
 from tests.interop.modules.devices.device import PIN_VARIABLE, Place
@@ -127,7 +128,9 @@ def sign_in_a_child(place: Place, label: str) -> list[str]:
 def request_certificate(place: Place, label: str) -> str:
     """Make a certificate request; returns its subject."""
     with tokens.open_key(place.uri(label), **place.options) as key:
-        request = certificate_request(key, "CN=CT 1,O=Radiology", KEYS[label][1], dns_names=["ct1.example"])
+        request = certificate_request(
+            key, "CN=CT 1,O=Radiology", KEYS[label][1], alternative_names=[DNSName("ct1.example")]
+        )
         assert request.is_signature_valid
         assert request.public_key() == key.public_key()
         return request.subject.rfc4514_string()

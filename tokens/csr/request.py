@@ -1,4 +1,4 @@
-"""Certificate requests (RFC 2986), signed with any private key, on a device or not.
+"""The request, and its signature, which a key on a device makes itself.
 
 A key that only decrypts proves its possession too: RSA decryption without padding (CKM_RSA_X_509) is the same operation
 as the signature, applied to the encoded digest (RFC 8017, 5.1.2 and 5.2.1). The key's attributes do not change.
@@ -6,8 +6,7 @@ as the signature, applied to the encoded digest (RFC 8017, 5.1.2 and 5.2.1). The
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -20,7 +19,8 @@ from pkcs11 import Mechanism
 
 from tokens.algorithms.hashing import digest
 from tokens.algorithms.rsa_encoding import digest_info, emsa_pkcs1_v1_5
-from tokens.errors import CeremonyError, MechanismNotOfferedError
+from tokens.csr.subjects import parse_subject
+from tokens.errors import MechanismNotOfferedError
 from tokens.keys import CiphertextRejectedError, TokenRSAPrivateKey
 from tokens.mechanisms import Candidate
 from tokens.pkcs11.ceremony import Usage
@@ -34,36 +34,42 @@ _EXTENDED: dict[Usage, tuple[ObjectIdentifier, ...]] = {
 
 def certificate_request(
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
-    subject: str,
+    subject: str | x509.Name,
     usage: Usage,
     *,
-    dns_names: Sequence[str] = (),
-    ip_addresses: Sequence[str] = (),
+    alternative_names: Iterable[x509.GeneralName] = (),
+    extended_usages: Iterable[ObjectIdentifier] | None = None,
 ) -> x509.CertificateSigningRequest:
     """Return a certificate request for this key, signed with SHA-256, or SHA-384 for P-384.
 
-    `subject` is written as in RFC 4514 ("CN=CT 1,O=Radiology"). Asks for the key usage that belongs to `usage`
-    (RFC 5280, 4.2.1.3 and 4.2.1.12). Raises `CeremonyError` for a subject or an address that cannot be read, and
-    `MechanismNotOfferedError` for a key that only decrypts on a device that does not decrypt without padding.
+    `subject` is a name, or a text as `parse_subject` reads it ("C=DE, O=Hospital, CN=CT 1"). Asks for the key usage
+    that belongs to `usage` (RFC 5280, 4.2.1.3), and for `extended_usages` or, for None, those that belong to `usage`
+    (4.2.1.12). Raises `CeremonyError` for a subject that cannot be read, and `MechanismNotOfferedError` for a key that
+    only decrypts on a device that does not decrypt without padding.
     """
-    try:
-        name = x509.Name.from_rfc4514_string(subject)
-    except ValueError as error:
-        raise CeremonyError(
-            f"The subject '{subject}' cannot be read.",
-            remedy="Write it like 'CN=CT 1,OU=Radiology,O=Hospital,C=DE'.",
-        ) from error
+    name = parse_subject(subject) if isinstance(subject, str) else subject
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     builder = builder.add_extension(_key_usage(usage), critical=True)
-    if _EXTENDED[usage]:
-        builder = builder.add_extension(x509.ExtendedKeyUsage(_EXTENDED[usage]), critical=False)
-    alternatives = _alternative_names(dns_names, ip_addresses)
-    if alternatives:
-        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    extended = extended_usages_of(usage) if extended_usages is None else tuple(dict.fromkeys(extended_usages))
+    if extended:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
+    names = tuple(dict.fromkeys(alternative_names))
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     long_curve = isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256
     if isinstance(key, TokenRSAPrivateKey) and key.device.attributes.sign is False:
         key = _SignsByDecryption(key.device, key.public_key())
     return builder.sign(key, hashes.SHA384() if long_curve else hashes.SHA256())
+
+
+def extended_usages_of(usage: Usage) -> tuple[ObjectIdentifier, ...]:
+    """Return the extended key usages that belong to the use of a key."""
+    return _EXTENDED[usage]
+
+
+def choose_usage(extended_usages: Iterable[ObjectIdentifier]) -> Usage:
+    """Return the use of a key that belongs to the extended key usages of its certificate: TLS, or signing."""
+    return Usage.TLS if {*extended_usages} & {*_EXTENDED[Usage.TLS]} else Usage.SIGN
 
 
 class _SignsByDecryption(TokenRSAPrivateKey):
@@ -107,12 +113,3 @@ def _key_usage(usage: Usage) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _alternative_names(dns_names: Sequence[str], ip_addresses: Sequence[str]) -> list[x509.GeneralName]:
-    try:
-        names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
-        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ip_addresses]
-    except ValueError as error:
-        raise CeremonyError(f"A subject alternative name cannot be read: {error}.") from error
-    return names
