@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,11 +14,13 @@ import typer
 
 from hsm_dicom.cli.pin_sources import pin_source_of
 from hsm_dicom.config import Configuration, TokenAccess, find_configuration, find_token_access
+from hsm_dicom.config.devices import CardAccess, NotConfiguredError, find_key_access
 from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess, choose_pin
 from hsm_dicom.config.opening import open_configuration as open_configuration
 from hsm_dicom.config.opening import open_reading
 from hsm_dicom.errors import DicomError
-from hsm_dicom.identity import Identity, load_identity, locate_key, open_identity
+from hsm_dicom.identity import Identity, find_identity_access, load_identity, locate_key, open_identity
+from tokens.card_uri import CardUri
 from tokens.pins.sources import PinSource, Prompt
 from tokens.policy import Weakness
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class NotOnTokenError(DicomError):
-    """The command is for one PKCS#11 token, and the key is on a smart card or on several tokens."""
+    """The command is for one PKCS#11 token or for a smart card, and the key is elsewhere or on several tokens."""
 
 
 def require_configuration(file: Path | None) -> Path:
@@ -51,28 +54,78 @@ def open_plan(file: Path | None) -> Iterator[NodePlan]:
 
 
 def get_token_access(
-    configuration: Configuration, token: str, *, pin: str | None, module: Path | None, last_try: bool = False
+    configuration: Configuration,
+    token: str,
+    *,
+    pin: str | None,
+    module: Path | None,
+    last_try: bool = False,
+    select_key: bool = False,
 ) -> TokenAccess:
-    """Return access to the token with a NAME or a URI. Its PIN is prompted for if it has no other source.
+    """Return access to the token with a NAME or a URI, or to the one that holds the key of an identity.
 
-    Raises `NotOnTokenError` for the name of an identity whose key is on several tokens.
+    With `select_key`, the NAME of an identity selects its key on the token too, as a URI with an object does. The PIN
+    is prompted for if it has no other source. Raises `NotOnTokenError` for an identity whose key is not on one token.
     """
-    section = configuration.identities.get(token)
-    if section is not None and section.tokens is not None and token not in configuration.tokens:
+    section = configuration.identities.get(token) if token not in configuration.tokens else None
+    if section is not None and section.tokens is not None:
         raise NotOnTokenError(
             f"'{token}' is an identity whose key is on several tokens, and this command is for one token.",
             remedy=f"Name one of them: {' or '.join(section.tokens)}.",
         )
-    access = find_token_access(configuration, token, pin=parse_pin_option(pin), module=module, last_try=last_try)
+    source = parse_pin_option(pin)
+    if section is None:
+        with _list_identities(configuration, token):
+            access = find_token_access(configuration, token, pin=source, module=module, last_try=last_try)
+    else:
+        found = find_identity_access(configuration, token, section, pin=source)
+        if not isinstance(found, TokenAccess):
+            raise NotOnTokenError(
+                f"The key of identity '{token}' is on a smart card, and this command is for tokens.",
+                remedy=f"hsm-dicom card info {shlex.quote(token)} shows the card.",
+            )
+        access = replace(found if select_key else found.select_object(None, None), last_try=last_try)
     return replace(access, pin=access.pin or choose_pin_prompt())
+
+
+def get_card_access(configuration: Configuration, card: str, *, pin: str | None = None) -> CardAccess:
+    """Return access to the card with a URI, or to the one that holds the key of an identity.
+
+    Raises `NotOnTokenError` for an identity whose key is on a token.
+    """
+    section = configuration.identities.get(card)
+    source = parse_pin_option(pin)
+    if section is None:
+        found: IdentityKeyAccess = find_key_access(configuration, CardUri.parse(card), pin=source)
+    else:
+        found = find_identity_access(configuration, card, section, pin=source)
+    if not isinstance(found, CardAccess):
+        raise NotOnTokenError(
+            f"The key of identity '{card}' is on a token, and this command is for smart cards.",
+            remedy=f"hsm-dicom token info {shlex.quote(card)} shows the token.",
+        )
+    return replace(found, pin=found.pin or choose_pin_prompt())
 
 
 def get_key_access(
     configuration: Configuration, key: str, *, pin: str | None, module: Path | None
 ) -> tuple[IdentityKeyAccess, frozenset[Weakness]]:
     """Return access to a key, and the weaknesses that the configuration allows of it."""
-    access, allowed = locate_key(configuration, key, pin=parse_pin_option(pin), module=module)
+    with _list_identities(configuration, key):
+        access, allowed = locate_key(configuration, key, pin=parse_pin_option(pin), module=module)
     return choose_pin(access, None, choose_pin_prompt()), allowed
+
+
+@contextlib.contextmanager
+def _list_identities(configuration: Configuration, wanted: str) -> Iterator[None]:
+    """List the identities too, if a name is neither one of them nor a token's."""
+    try:
+        yield
+    except NotConfiguredError as error:
+        if wanted.lower().startswith("pkcs11:") or not configuration.identities:
+            raise
+        known = ", ".join(configuration.identities)
+        raise NotConfiguredError(f"{error.message} The identities of the configuration: {known}.") from error
 
 
 def open_named_identity(

@@ -55,13 +55,14 @@ def route_names(incomplete: str) -> list[str]:
     return [name for name in _names("routes") if name.startswith(incomplete)]
 
 
-def _key_names(incomplete: str) -> list[str]:
-    return identity_names(incomplete) + token_names(incomplete)
+def token_and_identity_names(incomplete: str) -> list[str]:
+    """For completion: the tokens and the identities of the configuration."""
+    return list(dict.fromkeys(token_names(incomplete) + identity_names(incomplete)))
 
 
-def _token_and_group_names(incomplete: str) -> list[str]:
-    groups = [name for name, identity in _table("identities").items() if identity.tokens]
-    return [name for name in (*groups, *_names("tokens")) if name.startswith(incomplete)]
+def key_names(incomplete: str) -> list[str]:
+    """For completion: the identities of the configuration, and its tokens, of which one key may be the only one."""
+    return list(dict.fromkeys(identity_names(incomplete) + token_names(incomplete)))
 
 
 def _names(table: str) -> list[str]:
@@ -166,8 +167,8 @@ TokenName = Annotated[
     typer.Argument(
         metavar="TOKEN",
         show_default=False,
-        autocompletion=token_names,
-        help="A token: its NAME in the configuration, or a pkcs11: URI.",
+        autocompletion=token_and_identity_names,
+        help="A token: its NAME in the configuration, the NAME of an identity whose key is on it, or a pkcs11: URI.",
     ),
 ]
 TokenOrGroup = Annotated[
@@ -175,8 +176,8 @@ TokenOrGroup = Annotated[
     typer.Argument(
         metavar="TOKEN",
         show_default=False,
-        autocompletion=_token_and_group_names,
-        help="The NAME of a token, or of an identity with tokens =, in the configuration; or a pkcs11: URI of a token.",
+        autocompletion=token_and_identity_names,
+        help="The NAME of a token or of an identity in the configuration, or a pkcs11: URI of a token.",
     ),
 ]
 KeyToDelete = Annotated[
@@ -194,7 +195,7 @@ KeyName = Annotated[
     typer.Argument(
         metavar="KEY",
         show_default=False,
-        autocompletion=_key_names,
+        autocompletion=key_names,
         help="A key: the NAME of an identity of the configuration, TOKEN/LABEL of a key on one of its tokens, or a "
         "pkcs11: or card: URI. If a token has one key, its NAME is enough.",
     ),

@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.options import Config, Json, Pin, Verbose
+from hsm_dicom.cli.options import Config, Json, Pin, Verbose, identity_names
 
 app = typer.Typer(help="Smart cards: list, inspect and test them.", no_args_is_help=True)
 
 CardName = Annotated[
     str,
-    typer.Argument(metavar="CARD", show_default=False, help="A card: URI, as hsm-dicom card list shows it."),
+    typer.Argument(
+        metavar="CARD",
+        show_default=False,
+        autocompletion=identity_names,
+        help="A card: URI, as hsm-dicom card list shows it, or the NAME of an identity whose key is on a card.",
+    ),
 ]
 
 
@@ -40,14 +45,15 @@ def list_cards(config: Config = None, json: Json = False, verbose: Verbose = Fal
 @app.command("info", epilog="Example: hsm-dicom card info 'card:profile=piv'")
 def info(card: CardName, config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
     """Show the properties of a card: PINs with their retry counters, keys, secret keys. No PIN is needed."""
-    from hsm_dicom.cli.context import open_configuration
+    from hsm_dicom.cli.context import get_card_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.card_report import details_json, print_details
     from tokens.manager import default_manager
     from tokens.smartcard.check import card_info
 
     with open_configuration(config) as configuration:
-        details = card_info(default_manager().cards, card, profiles=configuration.cards)
+        access = get_card_access(configuration, card)
+        details = card_info(default_manager().cards, str(access.uri), profiles=configuration.cards)
     if json:
         output.write_json("card-info", details_json(details))
     else:
@@ -69,23 +75,21 @@ def check(
 
     Signs with the keys and verifies the signatures. Nothing on the card is changed.
     """
-    from hsm_dicom.cli.context import choose_pin_prompt, open_configuration, parse_pin_option
+    from hsm_dicom.cli.context import get_card_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.card_report import check_json, print_check
-    from hsm_dicom.config.devices import find_key_access
     from hsm_dicom.node.acceptance import list_uses
-    from tokens.card_uri import CardUri
     from tokens.manager import default_manager
     from tokens.smartcard.check import check_card
 
     with open_configuration(config) as configuration:
-        access = find_key_access(configuration, CardUri.parse(card), pin=parse_pin_option(pin))
+        access = get_card_access(configuration, card, pin=pin)
         with output.working("Looking for the card", quiet=json) as show:
             result = check_card(
                 default_manager().cards,
                 # The URI of the access has no PIN source.
                 str(access.uri),
-                pin=access.pin or choose_pin_prompt(),
+                pin=access.pin,
                 memory=access.memory,
                 last_try=last_try,
                 profiles=configuration.cards,

@@ -10,7 +10,7 @@ import typer
 
 from hsm_dicom.cli.commands.key import KeyUsage
 from hsm_dicom.cli.new_files import require_new_file, write_new_file
-from hsm_dicom.cli.options import Config, KeyName, Module, Pin, Verbose
+from hsm_dicom.cli.options import Config, KeyName, Module, Pin, Verbose, key_names
 
 Subject = Annotated[
     str | None,
@@ -27,6 +27,7 @@ Like = Annotated[
     typer.Option(
         "--like",
         metavar="KEY",
+        autocompletion=key_names,
         help="Ask for the same as the certificate of this identity or key has: its subject, names and extended key "
         "usages. For a new key that succeeds it.",
         show_default=False,

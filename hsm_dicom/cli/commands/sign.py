@@ -24,6 +24,7 @@ from hsm_dicom.cli.options import (
     Pin,
     Verbose,
     identity_names,
+    key_names,
 )
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ KeyUri = Annotated[
     str | None,
     typer.Option(
         "--key",
-        metavar="URI",
-        help="The key, as a pkcs11: or card: URI, instead of --identity.",
+        metavar="KEY",
+        autocompletion=key_names,
+        help="Instead of --identity: a key, as the NAME of an identity, TOKEN/LABEL, or a pkcs11: or card: URI.",
         show_default=False,
         rich_help_panel=_WHO,
     ),
@@ -217,7 +219,7 @@ def sign(
 
     destination = files.Destination(out, out_dir, in_place)
     if (identity is None) == (key is None):
-        raise typer.BadParameter("Choose the signer: either --identity NAME, or --key URI with --cert.")
+        raise typer.BadParameter("Choose the signer: either --identity NAME, or --key KEY with --cert.")
     destination.require_outside(inputs)
     if (repair or trim_padding) and in_place:
         option = "--repair" if repair else "--trim-padding"

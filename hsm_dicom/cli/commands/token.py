@@ -19,7 +19,7 @@ from hsm_dicom.cli.options import (
     TokenName,
     TokenOrGroup,
     Verbose,
-    token_names,
+    token_and_identity_names,
 )
 from hsm_dicom.errors import DicomError
 
@@ -239,7 +239,7 @@ def check(
         group = find_group(configuration, token, pin)
         if group is not None:
             check_group(*group, configuration.events.file, json=json)
-        access = get_token_access(configuration, token, pin=pin, module=module)
+        access = get_token_access(configuration, token, pin=pin, module=module, select_key=True)
         with access.open() as connection:
             connection.connect()
             with output.working("Logged in", quiet=json) as tell:
@@ -289,8 +289,9 @@ def clear_rejected_pin(
         typer.Argument(
             metavar="TOKEN",
             show_default=False,
-            autocompletion=token_names,
-            help="A token: its NAME in the configuration, or a pkcs11: URI. Or a serial number, of a card too.",
+            autocompletion=token_and_identity_names,
+            help="A token: its NAME in the configuration, the NAME of an identity whose key is on it, or a pkcs11: "
+            "URI. Or a serial number, of a card too.",
         ),
     ],
     module: Module = None,
@@ -306,7 +307,8 @@ def clear_rejected_pin(
         output.note("hsm-dicom: use token clear-rejected-pin; the next release no longer has token forgive.")
     with open_configuration(config) as configuration:
         memory = RefusalMemory(configuration.state.folder)
-        named = token in configuration.tokens or token.lower().startswith("pkcs11:")
+        known_names = {*configuration.tokens, *configuration.identities}
+        named = token in known_names or token.lower().startswith("pkcs11:")
         device = _device(configuration, token, module) if named else token
         count = memory.clear(device)
     if not (count or named):
@@ -322,10 +324,10 @@ def clear_rejected_pin(
 
 def _device(configuration: Configuration, token: str, module: Path | None) -> Device:
     """Return the key of a token's PIN refusals. The token may be absent if its serial number is unique."""
-    from hsm_dicom.config import find_token_access
+    from hsm_dicom.cli.context import get_token_access
     from tokens.pkcs11.login.flags import device_name
 
-    access = find_token_access(configuration, token, module=module)
+    access = get_token_access(configuration, token, pin=None, module=module)
     section = configuration.tokens.get(access.name or "")
     serial = access.uri.serial or (section.serial if section else None)
     if serial is not None and access.memory.is_distinct(serial):

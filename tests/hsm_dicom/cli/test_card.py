@@ -42,6 +42,8 @@ def test_an_identity_on_a_card_is_checked_and_asks_for_its_certificate(
     assert "Identity card is CN=PIV 9C" in checked.said
     request = run("key", "csr", "card", "--config", config, "--subject", "CN=x")
     assert x509.load_pem_x509_csr(request.out.encode()).is_signature_valid
+    assert run("card", "info", "card", "--config", config).status == exits.OK
+    assert "hsm-dicom card info card shows the card" in run("token", "info", "card", "--config", config).err
 
 
 def test_a_card_that_is_not_there_is_a_sentence(run: Run, pcscd: object, pin: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pkcs11 import Attribute
 
 from hsm_dicom.cli import exits
-from tests.hsm_dicom.cli.conftest import Result, Run
+from tests.hsm_dicom.cli.conftest import Node, Result, Run, image
 from tests.softhsm import MODULE, TestToken
 from tokens import open_token
 from tokens.pkcs11.key_pairs import KeyKind, generate_pair
@@ -176,3 +176,22 @@ def test_a_new_token_is_named_as_the_configuration_names_it(
     step = printed(run("token", "init", "--label", again, *options[2:6]))
     assert step == ["key", "generate", "again", "--label", "NAME"]
     assert follow(run, [*step, "--type", "p256"], NAME="a").status == exits.OK
+
+
+@pytest.mark.parametrize(
+    "command", ["token info", "token login", "token clear-rejected-pin", "key list", "secret list"]
+)
+def test_the_name_of_an_identity_selects_the_token_of_its_key(run: Run, signing_node: Node, command: str) -> None:
+    done = run(*command.split(), "node", "--config", signing_node.config)
+    assert done.status == exits.OK, done.err
+
+
+def test_the_name_of_an_identity_is_a_key_and_a_misspelt_one_lists_them(
+    run: Run, signing_node: Node, tmp_path: Path
+) -> None:
+    config = ("--config", signing_node.config)
+    assert run("sign", image(), "-o", tmp_path / "s.dcm", "--key", "node", *config).status == exits.OK
+    assert run("token", "check", "node", "--json", *config).json["keys"][0]["label"] == "node"
+    for command in (("key", "public"), ("key", "list")):
+        assert "The identities of the configuration: node." in run(*command, "nod", *config).err
+    assert "this command is for smart cards" in run("card", "info", "node", *config).err
