@@ -64,14 +64,15 @@ class Receiver:
     def __init__(self, name: str, settings: StorageSettings, check: CheckFile | None = None) -> None:
         """Make the folder, or remove unfinished files from it.
 
-        `check` decides on each file. Raises `SettingsError` for a quarantine on another file system.
+        `check` decides on each file. Raises `SettingsError` for a folder that cannot be written, and for a quarantine
+        on another file system.
         """
         self._name = name
         self._folder = settings.folder
         self._quarantine = settings.quarantine
         self._largest = settings.largest_object_mib << 20
         self._check = check
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(self._folder)
         if self._quarantine is not None:
             _make_quarantine(self._quarantine, self._folder)
         removed = remove_leftovers(self._folder)
@@ -155,9 +156,18 @@ class Receiver:
         )
 
 
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise SettingsError(
+            f"{folder} cannot be written by this process.",
+            remedy="Change its owner. In a unit of systemd, name the folder in ReadWritePaths=, too.",
+        )
+
+
 def _make_quarantine(quarantine: Quarantine, store: Path) -> None:
     """Make the folder of the quarantine. Files are linked into it, so it must be on the store's file system."""
-    quarantine.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folder(quarantine.folder)
     if quarantine.folder.stat().st_dev != store.stat().st_dev:
         raise SettingsError(
             f"{quarantine.folder} is on another file system than {store}.",

@@ -120,10 +120,11 @@ def _check_stores(configuration: Configuration, problems: ProblemCollector) -> N
                 continue
             with problems.report_errors(place):
                 existing = next(one for one in (folder, *folder.parents) if one.exists())
-                if existing.is_dir():
-                    _check_writable(place, existing, problems)
-                else:
+                if not existing.is_dir():
                     problems.add(place, f"{existing} is a file, and not a folder.", "Name a folder, or move the file.")
+                elif not os.statvfs(existing).f_flag & os.ST_RDONLY:
+                    # systemd shows most units a read-only file system. The listener itself checks when it starts.
+                    _check_writable(place, existing, problems)
 
 
 def _check_event_file(events: Path, problems: ProblemCollector) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
 
+from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.receive import Receiver, same_data_set
 from hsm_dicom.network.settings import StorageSettings
 from hsm_dicom.network.storage.incoming import (
@@ -70,6 +72,16 @@ def associated(running: Node, hospital: Hospital) -> Iterator[Secured]:
         peer.socket.sendall(associate_rq(context(1, CT, [IMPLICIT]), context(3)))
         assert read_pdu(peer.socket)[0] == 2
         yield peer
+
+
+def test_a_store_that_cannot_be_written_keeps_the_listener_from_starting() -> None:
+    before = os.getuid()
+    os.setreuid(before or 65534, -1)  # access(2) asks for the real user
+    try:
+        with pytest.raises(SettingsError, match="name the folder in ReadWritePaths="):
+            Receiver("main", StorageSettings(folder=Path("/etc")))
+    finally:
+        os.setreuid(before, -1)
 
 
 def stored(peer: Secured, request: bytes, data: bytes, number: int = 1) -> int:
