@@ -197,6 +197,12 @@ class MechanismUnclearError(MechanismNotOfferedError):
     """The token refused a mechanism that never worked with the key, or the device failed: its answer may mean both."""
 
 
+class HashNotOfferedError(TokenError):
+    """Python's OpenSSL does not have the hash, as in FIPS mode."""
+
+    default_remedy = "Use SHA-256, or an OpenSSL that is not in FIPS mode."
+
+
 class KeyPolicyError(TokenError):
     """The key's attributes do not satisfy the policy (see `tokens.policy`)."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.remedies import remedy_of
 from hsm_dicom.cli.render.output import shown
@@ -15,6 +17,14 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f"{shown(str(error.filename))}: " if error.filename is not None else ""
         return f"{place}{shown(error.strerror)}."
+    settings = os.environ.get("OPENSSL_CONF")
+    if settings and type(error).__module__.partition(".")[0] == "cryptography":
+        # Its OpenSSL reads the same settings, and has no provider for FIPS.
+        return (
+            f"The Python package cryptography, which has an OpenSSL of its own, cannot work with OPENSSL_CONF="
+            f"{shown(settings)} ({type(error).__name__}). Unset OPENSSL_CONF; for FIPS mode, change "
+            "/etc/ssl/openssl.cnf instead."
+        )
     kind = f"{type(error).__name__}: {shown(str(error))}".rstrip(": ")
     return f"Unexpected error ({kind}). Run the command again with --verbose, and report the output."
 

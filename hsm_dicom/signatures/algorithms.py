@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 
-from hsm_dicom.signatures.errors import UnknownMacAlgorithmError
+from hsm_dicom.signatures.errors import MacNotOfferedError, UnknownMacAlgorithmError
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -28,9 +28,21 @@ class MacAlgorithm(NamedTuple):
     hash: hashes.HashAlgorithm
     weak: bool
 
+    @property
+    def is_offered(self) -> bool:
+        """Whether Python's OpenSSL, or Python itself, has the hash. OpenSSL in FIPS mode does not have RIPEMD-160."""
+        try:
+            hashlib.new(self.term.lower(), usedforsecurity=False)
+        except ValueError:
+            return False
+        return True
+
     def new(self) -> _Hash:
-        """A fresh hash object."""
-        return hashlib.new(self.term.lower(), usedforsecurity=False)
+        """Return a fresh hash object. Raises `MacNotOfferedError`."""
+        try:
+            return hashlib.new(self.term.lower(), usedforsecurity=False)
+        except ValueError:
+            raise MacNotOfferedError(f"Python's OpenSSL does not have the hash of MAC algorithm {self.term}.") from None
 
 
 MAC_ALGORITHMS = {

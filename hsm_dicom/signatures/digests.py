@@ -99,7 +99,8 @@ class Digests:
         self, place: ItemPath, tags: tuple[int, ...]
     ) -> tuple[dict[str, _Hash], Callable[[bytes | memoryview], object]]:
         """Return a hash for each algorithm of the signatures over these tags, and a callable that feeds all of them."""
-        hashes = {term: MAC_ALGORITHMS[term].new() for term in self._wanted[place, tags] if term in MAC_ALGORITHMS}
+        algorithms = (MAC_ALGORITHMS[term] for term in self._wanted[place, tags] if term in MAC_ALGORITHMS)
+        hashes = {algorithm.term: algorithm.new() for algorithm in algorithms if algorithm.is_offered}
         updates = [state.update for state in hashes.values()]
 
         def update(data: bytes | memoryview) -> None:

@@ -13,6 +13,12 @@ class UnknownMacAlgorithmError(SignatureError):
     """The MAC algorithm is not one of the six of PS3.3 C.12.1.1.3."""
 
 
+class MacNotOfferedError(SignatureError):
+    """Python's OpenSSL does not have the hash of a MAC algorithm, as RIPEMD-160 in FIPS mode."""
+
+    default_remedy = "Use SHA-256, SHA-384 or SHA-512, or an OpenSSL that is not in FIPS mode."
+
+
 class WeakMacAlgorithmError(SignatureError):
     """The request has MD5, SHA-1 or RIPEMD-160, and does not allow weak algorithms explicitly."""
 

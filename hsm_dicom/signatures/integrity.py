@@ -286,6 +286,11 @@ def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
     algorithm = MAC_ALGORITHMS.get(item.mac.algorithm)
     if algorithm is None:
         raise _Refusal(Finding.UNCHECKABLE, f"MAC Algorithm {item.mac.algorithm!r} is none of PS3.3's.")
+    if not algorithm.is_offered:
+        raise _Refusal(
+            Finding.UNCHECKABLE,
+            f"Python's OpenSSL here, which may be in FIPS mode, does not have the hash {algorithm.term}.",
+        )
     if item.certificate_type.encode("latin-1") != a.X509_CERTIFICATE:
         raise _Refusal(Finding.UNCHECKABLE, f"Certificate Type {item.certificate_type!r} is not X509_1993_SIG.")
     _check_transfer_syntax(file.syntax, item.mac.transfer_syntax)

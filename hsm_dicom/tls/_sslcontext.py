@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import sslcontext
-from sslcontext._openssl import openssl, ssl_ctx_pointer
+from sslcontext._openssl import _provider, openssl, ssl_ctx_pointer
 from sslcontext._openssl._loader import find_libraries
 
 from hsm_dicom.tls.errors import ContextError
@@ -70,6 +70,7 @@ def load_identity(context: ssl.SSLContext, certificate: bytes, chain: Sequence[b
     Identities with an RSA and an EC key can be loaded side by side. Raises `ContextError`.
     """
     _prove_layout(context.protocol)
+    _allow_in_fips_mode()
     try:
         sslcontext.load_identity(context, sslcontext.Identity(certificate, signer, tuple(chain)))
     except (sslcontext.CredentialError, sslcontext.UnsupportedOpenSSLError, ValueError) as error:
@@ -111,6 +112,24 @@ class SelectingContext(ssl.SSLContext):
         if chosen is not self:
             connection.context = chosen  # SSL_set_SSL_CTX: takes the certificates, and keeps the settings
         return connection
+
+
+@functools.cache
+def is_in_fips_mode() -> bool:
+    """Return whether the OpenSSL that Python uses takes only implementations that are marked as FIPS (fips=yes)."""
+    _, library = open_libraries()
+    return bool(_function(library, "EVP_default_properties_is_fips_enabled", ctypes.c_int, c_void_p)(None))
+
+
+@functools.cache
+def _allow_in_fips_mode() -> None:
+    """Mark the provider of `sslcontext` as FIPS if OpenSSL is in FIPS mode, where it would not be used otherwise.
+
+    The provider computes nothing: it hands a digest to the token, and whether the token is validated is for its
+    certificate to say.
+    """
+    if is_in_fips_mode():
+        _provider._PROPERTIES += b",fips=yes"
 
 
 def _prove_layout(protocol: int) -> None:

@@ -162,7 +162,9 @@ def _context(
     context.set_ciphers(":".join([*(s.openssl for s in suites if not s.tls13), f"@SECLEVEL={SECURITY_LEVEL}"]))
     if profile.maximum_version is ssl.TLSVersion.TLSv1_3:
         openssl.set_tls13_suites(context, [suite.openssl for suite in suites if suite.tls13])
-    openssl.prefer_groups(context, profile.additional_groups, profile.groups)
+    # One group that OpenSSL does not have, as in FIPS mode, would make it refuse all of them.
+    groups = tuple(filter(openssl.has_group, profile.groups)) or profile.groups
+    openssl.prefer_groups(context, profile.additional_groups, groups)
     context.set_alpn_protocols([ALPN])
     own_algorithms = profile.signature_algorithms
     for identity in identities:

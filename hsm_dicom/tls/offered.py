@@ -1,4 +1,4 @@
-"""Which suites of a profile this Python's OpenSSL offers, as OpenSSL reports it."""
+"""Which suites and groups of a profile this Python's OpenSSL offers, as OpenSSL reports it."""
 
 from __future__ import annotations
 
@@ -40,26 +40,38 @@ def list_offered(profile: TLSProfile) -> tuple[Suite, ...]:
     return tuple(suite for suite in profile.suites if suite.code in available)
 
 
+def list_offered_groups(profile: TLSProfile) -> tuple[str, ...]:
+    """List the groups of a profile that can be offered, most preferred first, the additional ones included.
+
+    OpenSSL in FIPS mode, for example, has neither X25519 nor X448.
+    """
+    return tuple(filter(openssl.has_group, (*profile.additional_groups, *profile.groups)))
+
+
 @dataclass(frozen=True)
 class ProfileReport:
     """One profile, and what of it is offered here. `shortfalls` are sentences: what is missing, and why."""
 
     profile: TLSProfile
     offered: tuple[Suite, ...]
+    offered_groups: tuple[str, ...]
     missing: tuple[Suite, ...]
     shortfalls: tuple[str, ...]
 
 
 def report(profile: TLSProfile) -> ProfileReport:
-    """Report which suites of a profile this Python's OpenSSL offers."""
+    """Report which suites and groups of a profile this Python's OpenSSL offers."""
     here = list_offered(profile)
+    groups = list_offered_groups(profile)
     missing = tuple(suite for suite in profile.suites if suite not in here)
     shortfalls = list(profile.remarks)
     if missing:
         weight = "required" if set(missing) & set(profile.required) else "optional"
         names = ", ".join(str(suite) for suite in missing)
         shortfalls.append(f"{ssl.OPENSSL_VERSION} does not have these {weight} suites: {names}.")
-    return ProfileReport(profile, here, missing, tuple(shortfalls))
+    if lacking := [group for group in profile.groups if group not in groups]:
+        shortfalls.append(f"{ssl.OPENSSL_VERSION} does not have these groups: {', '.join(lacking)}.")
+    return ProfileReport(profile, here, groups, missing, tuple(shortfalls))
 
 
 def report_profiles() -> tuple[ProfileReport, ...]:

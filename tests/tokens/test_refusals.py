@@ -57,6 +57,17 @@ def test_a_digest_costs_what_the_threat_model_says_and_is_computed_once(monkeypa
     assert [(cost["n"], cost["r"], cost["p"], len(cost["salt"])) for cost in costs] == [(2**15, 8, 1, 16)] * 3
 
 
+def test_a_digest_is_the_same_where_openssl_is_in_fips_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIPS mode has no scrypt; the expected value is that of OpenSSL outside of it."""
+
+    def scrypt(*arguments: object, **cost: object) -> bytes:
+        raise ValueError("[digital envelope routines] unsupported")
+
+    monkeypatch.setattr(hashlib, "scrypt", scrypt)
+    digest = Record(salt=b"0123456789abcdef").digest(WRONG)
+    assert digest.hex() == "8694f001ed73c2228c3e270cc86228c708014e9441546d6dd9dc285f8b10fc07"
+
+
 @pytest.mark.parametrize("change", [{"label": "other"}, {"manufacturer": "other"}, {"module": "other"}])
 def test_one_serial_number_is_one_device_whatever_it_is_found_by(state_folder: Path, change: dict[str, str]) -> None:
     memory, device = RefusalMemory(), DeviceName("4711", "label", "maker", "module")

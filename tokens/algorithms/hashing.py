@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from tokens.algorithms._cryptography import get_prehashed_algorithm
+from tokens.errors import HashNotOfferedError
 
 
 class RIPEMD160(hashes.HashAlgorithm):
@@ -42,6 +43,9 @@ def digest(algorithm: hashes.HashAlgorithm, data: bytes) -> bytes:
 
 
 def digest_by_name(name: str, data: bytes) -> bytes:
-    """Return the digest of data by the hash that hashlib calls so."""
+    """Return the digest of data by the hash that hashlib calls so. Raises `HashNotOfferedError`."""
     # The caller named the hash; whether it is strong enough was decided before.
-    return hashlib.new(name, data, usedforsecurity=False).digest()
+    try:
+        return hashlib.new(name, data, usedforsecurity=False).digest()
+    except ValueError:
+        raise HashNotOfferedError(f"Python's OpenSSL does not have the hash {name}.") from None

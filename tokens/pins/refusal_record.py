@@ -19,7 +19,9 @@ from typing import Any, Self
 
 from tokens.pins.sources import Pin
 
-_SCRYPT: dict[str, Any] = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024, "dklen": 32}
+_SCRYPT: dict[str, Any] = {"n": 2**15, "r": 8, "p": 1}
+_SCRYPT_LENGTH = 32
+_SCRYPT_MEMORY = 64 * 1024 * 1024
 
 _KEY_OF_THIS_PROCESS = os.urandom(32)
 
@@ -121,7 +123,7 @@ class Record:
         here = self._digest_here(pin)
         digest = _digests.get(here)
         if digest is None:
-            digest = hashlib.scrypt(pin.octets(), salt=self.salt, **_SCRYPT)
+            digest = _compute_scrypt(pin, self.salt)
             if len(_digests) >= _MOST_DIGESTS:
                 _digests.clear()
             _digests[here] = digest
@@ -182,3 +184,14 @@ class Record:
         keyed = hmac.new(_KEY_OF_THIS_PROCESS, self.salt, "sha256")
         keyed.update(pin.octets())
         return keyed.digest()
+
+
+def _compute_scrypt(pin: Pin, salt: bytes) -> bytes:
+    try:
+        return hashlib.scrypt(pin.octets(), salt=salt, **_SCRYPT, maxmem=_SCRYPT_MEMORY, dklen=_SCRYPT_LENGTH)
+    except ValueError:
+        # Python's OpenSSL is in FIPS mode, which has no scrypt. That of the package cryptography is another one, and
+        # the digest is the same, so that a record keeps its meaning when the mode changes.
+        from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+        return Scrypt(salt=salt, length=_SCRYPT_LENGTH, **_SCRYPT).derive(pin.octets())

@@ -122,8 +122,12 @@ def _print_profile(report: ProfileReport) -> None:
     rows = [
         ("versions", " to ".join(name.replace("v", " ").replace("_", ".") for name in versions)),
         ("suites", ", ".join(suite.name for suite in report.offered)),
-        ("groups", ", ".join(profile.groups)),
-        *(("preferred", f"{name}, if OpenSSL has it") for name in profile.additional_groups),
+        ("groups", ", ".join(report.offered_groups)),
+        *(
+            ("preferred", f"{name}, if OpenSSL has it")
+            for name in profile.additional_groups
+            if name not in report.offered_groups
+        ),
         ("keys", f"RSA from {keys.minimum_rsa_bits} bits, {', '.join(sorted(keys.curves))}"),
         ("order", "the server's" if profile.server_order else "the client's"),
     ]
@@ -144,6 +148,7 @@ def _profile_json(report: ProfileReport) -> dict[str, Any]:
         "offered": [suite.name for suite in report.offered],
         "groups": list(profile.groups),
         "additional_groups": list(profile.additional_groups),
+        "offered_groups": list(report.offered_groups),
         "signature_algorithms": list(profile.signature_algorithms),
         "minimum_rsa_bits": profile.algorithms.minimum_rsa_bits,
         "minimum_dh_bits": profile.minimum_dh_bits,

@@ -13,8 +13,7 @@ from hsm_dicom.network.settings import ListenerSettings, Peer, uses_tls
 from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.node.presets.documents import Preset
 from hsm_dicom.tls import TLSProfile
-from hsm_dicom.tls.offered import list_offered
-from hsm_dicom.tls.openssl import has_group
+from hsm_dicom.tls.offered import list_offered, list_offered_groups
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _compare_profile(table: str, profile: TLSProfile, preset: Preset) -> Iterato
     yield Finding(table, "version", not low, text, preset.sources["version"], remedy)
     suites = list_offered(profile)
     yield compare("suites", "suites", [suite.name for suite in suites if suite.code not in preset.suites])
-    groups = [*filter(has_group, profile.additional_groups), *profile.groups]
+    groups = list_offered_groups(profile)
     yield compare("groups", "groups", [group for group in groups if group not in preset.groups])
     if any("_DHE_" in suite.name and not suite.tls13 for suite in suites):
         meets = profile.minimum_dh_bits >= preset.minimum_dh_bits

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InternalError
 
 import hsm_dicom
+from hsm_dicom.cli.errors import sentence
 from hsm_dicom.cli.remedies import _FOR_ERRORS, remedy_of
 from tokens.errors import Error
 
@@ -35,3 +37,11 @@ def test_no_message_of_the_library_names_an_option(room: str) -> None:
         code = re.sub(r'"""(?s:.*?)"""', "", file.read_text("utf-8"))
         found = [line for line in code.splitlines() if option.search(line)]
         assert found == [], file
+
+
+def test_cryptography_with_openssl_conf_for_fips_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own OpenSSL has no provider for FIPS, and then computes nothing."""
+    monkeypatch.setenv("OPENSSL_CONF", "/etc/ssl/fips.cnf")
+    said = sentence(InternalError("Unknown OpenSSL error.", []))
+    assert "cannot work with OPENSSL_CONF=/etc/ssl/fips.cnf (InternalError). Unset OPENSSL_CONF;" in said
+    assert sentence(ValueError("x")).startswith("Unexpected error (ValueError: x).")

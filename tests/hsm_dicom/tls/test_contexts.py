@@ -23,6 +23,7 @@ from hsm_dicom.tls import (
     server_context,
 )
 from hsm_dicom.tls.errors import ContextError
+from hsm_dicom.tls.offered import report
 from hsm_dicom.tls.openssl import set_tls13_suites
 from hsm_dicom.trust import CertificateValidator, Reason, TrustStore
 from tests import pki
@@ -291,6 +292,19 @@ def test_an_additional_group_that_openssl_does_not_have_is_left_out(hospital: Ho
     server = server_context([hospital.rsa], None, authentication="one-way")
     ends = handshake(server, context)
     assert get_tls_facts(ends.client, "bcp195-rfc9325").group in ("secp384r1", "secp256r1")
+
+
+def test_a_group_of_the_profile_that_openssl_does_not_have_is_left_out_and_reported(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is OpenSSL in FIPS mode, which `make test-fips` runs."""
+    monkeypatch.setattr(openssl, "has_group", lambda name: "25519" not in name and name != "x448")
+    client = client_context(hospital.rsa, hospital.validator(), profile="bcp195")
+    openssl.set_groups(server := server_context([hospital.rsa], hospital.validator()), ["x25519", "secp384r1"])
+    assert get_tls_facts(handshake(server, client).client, "bcp195").group == "secp384r1"
+    found = report(get_profile("bcp195"))
+    assert found.offered_groups == ("secp256r1", "secp384r1", "secp521r1")
+    assert found.shortfalls[-1].endswith(" does not have these groups: x25519, x448.")
 
 
 def _only(context: ssl.SSLContext, group: str) -> ssl.SSLContext:

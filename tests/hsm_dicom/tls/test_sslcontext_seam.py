@@ -33,6 +33,7 @@ def test_the_functions_that_are_called_are_as_expected() -> None:
         "sslcontext", seam, sslcontext.Identity, "__init__", ("self", "certificate", "signer", "chain", "label")
     )
     require_attributes("sslcontext", seam, sslcontext, ("CredentialError", "UnsupportedOpenSSLError"))
+    assert seam._provider._PROPERTIES.startswith(b"provider=sslcontext"), explain("sslcontext", seam, "has changed")
     assert seam.find_libraries.__code__.co_argcount == 0, explain("sslcontext", seam, "has changed find_libraries")
     assert seam.ssl_ctx_pointer.__code__.co_varnames[:2] == ("lib", "context"), explain(
         "sslcontext", seam, "has changed ssl_ctx_pointer"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pydicom
 import pytest
 from pydicom.sequence import Sequence as Items
 
 from hsm_dicom.signatures import Finding, Profile, check_integrity
+from hsm_dicom.signatures.errors import MacNotOfferedError
 from hsm_dicom.trust import Caution, Reason
 from hsm_dicom.validation.validator import Cause, Indication, Outcome, ValidationTimeKind, Validator, worst_exit_status
 from tests.hsm_dicom.validation.verdict_cases import CA, Desk, codes, only, validator
@@ -84,6 +87,23 @@ def test_a_weak_hash_counts_with_a_warning_unless_the_policy_refuses_it(desk: De
     assert only(validator().validate(found)).text == f"valid, but its MAC is {mac}, which is weak"
     strict = only(validator(weak_mac_algorithms=()).validate(found))
     assert strict.text == f"invalid, because its MAC is {mac}, which the policy refuses"
+
+
+def test_a_hash_that_openssl_does_not_have_cannot_be_checked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is RIPEMD-160 where OpenSSL is in FIPS mode, which `make test-fips` runs."""
+    signed = desk.sign(mac="ripemd160", allow_weak=True)
+    real = hashlib.new
+
+    def new(name: str, *data: bytes, **settings: bool) -> object:
+        if name == "ripemd160":
+            raise ValueError("unsupported hash type ripemd160")
+        return real(name, *data, **settings)
+
+    monkeypatch.setattr(hashlib, "new", new)
+    found = only(validator().validate(check_integrity(signed)))
+    assert found.text.endswith("which may be in FIPS mode, does not have the hash RIPEMD160")
+    with pytest.raises(MacNotOfferedError, match="does not have the hash of MAC algorithm RIPEMD160"):
+        desk.sign(mac="ripemd160", allow_weak=True)
 
 
 def test_a_short_key_counts_with_a_warning_unless_the_policy_refuses_it(desk: Desk) -> None:
