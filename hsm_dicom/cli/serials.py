@@ -19,13 +19,14 @@ def explain_no_single_certificate(
     name: str, stored: Sequence[Certificate], chosen: Sequence[Certificate], serial: str | None
 ) -> DicomError:
     """Say which certificates a key has, if the serial number selects none or several of them."""
-    from hsm_dicom.identity import IdentityError
+    from hsm_dicom.identity import IdentityError, find_states
 
     if not stored:
         return IdentityError(f"Key {name} has no certificate on the token.")
     listed = ", ".join(
-        f"{one.serial_number:x} (of '{one.subject.rfc4514_string()}', until {one.not_valid_after_utc:%Y-%m-%d})"
-        for one in stored
+        f"{one.serial_number:x} (of '{one.subject.rfc4514_string()}', "
+        f"until {one.not_valid_after_utc:%Y-%m-%d}, {state})"
+        for one, state in find_states(stored).items()
     )
     if chosen:
         return IdentityError(f"Key {name} has {len(chosen)} certificates; name one with --serial: {listed}.")

@@ -34,15 +34,18 @@ from hsm_dicom.identity.opening import (
 from hsm_dicom.identity.record import Identity
 from hsm_dicom.identity.validity import (
     EXPIRY_WARNING,
+    CertificateState,
     ExpiryRemark,
     choose_certificate,
     find_expiry_remark,
+    find_states,
     require_current,
     require_unexpired,
 )
 
 __all__ = [
     "EXPIRY_WARNING",
+    "CertificateState",
     "ExpiryRemark",
     "Identity",
     "IdentityAccess",
@@ -52,6 +55,7 @@ __all__ = [
     "find_expiry_remark",
     "find_identity",
     "find_identity_access",
+    "find_states",
     "load_identity",
     "locate_key",
     "open_identity",

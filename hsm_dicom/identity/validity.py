@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from cryptography import x509
 
@@ -67,6 +68,33 @@ def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime |
     if coming and not valid:
         return min(coming, key=lambda one: one.not_valid_before_utc)
     return max(valid or begun, key=lambda one: one.not_valid_after_utc)
+
+
+class CertificateState(StrEnum):
+    """What becomes of a certificate beside the others of its key."""
+
+    IN_USE = "in use"
+    """hsm-dicom uses it now, or reports that no certificate of the key is valid."""
+    LATER = "later"
+    """Its validity period has not begun."""
+    OLD = "old"
+    """Another one replaces it, and it may be deleted."""
+
+
+def find_states(
+    certificates: Sequence[x509.Certificate], now: datetime | None = None
+) -> dict[x509.Certificate, CertificateState]:
+    """Return the state of each certificate of one key, as `choose_certificate` chooses among them."""
+    moment = now or current_time()
+    chosen = choose_certificate(certificates, moment) if certificates else None
+    return {
+        one: CertificateState.IN_USE
+        if one == chosen
+        else CertificateState.LATER
+        if one.not_valid_before_utc > moment
+        else CertificateState.OLD
+        for one in certificates
+    }
 
 
 def _in_words(span: timedelta) -> str:

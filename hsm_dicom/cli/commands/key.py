@@ -170,7 +170,8 @@ def list_keys(
         output.say(f"There is no private key on {output.shown(known.token.description)}. Generate one:")
         output.say_verbatim(f"hsm-dicom key generate {known.token_word()} --label NAME{known.options()}", indent=2)
     for entry in entries:
-        print_key(entry, warning, known.key_word(entry.name, names))
+        users = known.find_certificate_files(entry.name)
+        print_key(entry, warning, known.key_word(entry.name, names), users)
     for review in reviews:
         output.say((output.shown(review.text), output.UNSURE))
 
@@ -267,6 +268,7 @@ def delete_cert(
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.serials import explain_no_single_certificate, format_serial, parse_serial
+    from hsm_dicom.identity import CertificateState, find_states
     from tokens.pkcs11.ceremony import read_keys
     from tokens.pkcs11.certificates import delete_certificate
     from tokens.uri import Pkcs11Uri
@@ -282,6 +284,8 @@ def delete_cert(
                 raise explain_no_single_certificate(str(name), stored, chosen, serial)
             number, subject = f"{chosen[0].serial_number:x}", chosen[0].subject.rfc4514_string()
             consequence = f"Certificate {number} of '{subject}' will be deleted."
+            if find_states(stored)[chosen[0]] is CertificateState.IN_USE:
+                consequence += " It is the one in use."
             require_confirmation(number, yes, consequence, normalise=format_serial)
             delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
     output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' was deleted; key {name} was kept.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hsm_dicom.cli.render import output
+from hsm_dicom.identity import CertificateState
 from hsm_dicom.node.inventory import Entry, Inventory, Urgency
 
 _STYLES = {Urgency.PROBLEM: output.BAD, Urgency.SOON: output.UNSURE, Urgency.FINE: output.GOOD}
@@ -23,7 +24,7 @@ def print_inventory(inventory: Inventory) -> None:
         rows = output.Table("days", "what", "held by", "used by", right=["days"])
         for entry in fine:
             days = "" if entry.days_left is None else str(entry.days_left)
-            what = f"{_name_kind(entry)} {entry.name}"
+            what = f"{_name_kind(entry)} {entry.name}{_describe_state(entry)}"
             rows.add_row(days, what, _describe_holder(entry), ", ".join(entry.uses) or "-")
         rows.print()
         print()
@@ -51,6 +52,11 @@ def _print_urgent(entry: Entry) -> None:
 
 def _name_kind(entry: Entry) -> str:
     return "CRL" if entry.kind.value == "crl" else entry.kind.value.replace("-", " ")
+
+
+def _describe_state(entry: Entry) -> str:
+    """Return the state of a certificate that is not in use."""
+    return "" if entry.state in ("", CertificateState.IN_USE) else f", {entry.state}"
 
 
 def _describe_end(entry: Entry) -> str:
@@ -93,6 +99,7 @@ def inventory_json(inventory: Inventory) -> dict[str, Any]:
                 "consequence": entry.consequence or None,
                 "problem": entry.problem or None,
                 "remedy": entry.remedy or None,
+                "state": str(entry.state).replace(" ", "-") or None,
                 "sha256": entry.fingerprint or None,
             }
             for entry in inventory.entries

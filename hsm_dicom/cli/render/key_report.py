@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from rich.text import Text
 
 from hsm_dicom.cli.render import output
-from hsm_dicom.identity import EXPIRY_WARNING, find_expiry_remark
+from hsm_dicom.identity import EXPIRY_WARNING, CertificateState, find_expiry_remark, find_states
 from hsm_dicom.node.acceptance import describe_use
 from tokens.pkcs11.objects import KeyEntry
 from tokens.pkcs11.unfinished import UnfinishedStep
@@ -18,26 +20,43 @@ from tokens.policy import Finding, KeyAttributes, KeyPolicy, assess_key
 from tokens.trials import OperationCheck
 
 
-def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
-    """Print a key, the findings of the policy and of its certificates' dates, and `word`, which selects the key."""
+def print_key(entry: KeyEntry, warning: timedelta, word: str, users: Mapping[str, Path]) -> None:
+    """Print a key, the findings of the policy, and its certificates, each with its state and end.
+
+    `word` selects the key. `users` are the identities of this key whose certificate is in a file.
+    """
     attributes = entry.attributes
     name = output.shown(entry.name.label) or "(no label)"
     output.say((name, "bold"), f"  {kind(attributes)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
     if attributes.always_authenticate:
         output.say("requires its PIN for each use", indent=2)
     print_findings(assess_key(attributes, KeyPolicy()), indent=2)
-    for certificate in entry.certificates:
+    for certificate, state in find_states(entry.certificates).items():
         subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
         until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
         serial = f"serial {certificate.serial_number:x}"
-        output.say(f"certificate {output.shown(subject)}, by {output.shown(issuer)}, {serial}, until {until}", indent=2)
+        output.say(
+            f"certificate {output.shown(subject)}, by {output.shown(issuer)}, {serial}, until {until}, ",
+            _describe_state(certificate, state, used=not users),
+            indent=2,
+        )
         remark = find_expiry_remark(certificate, warning=warning)
-        if remark is not None:
+        if remark is not None and state is CertificateState.IN_USE:
             style = output.BAD if remark.expired else output.UNSURE
             output.say((output.shown(remark.text), style), indent=2)
-    if not entry.certificates:
+    for identity, file in users.items():
+        output.say(f"identity {output.shown(identity)} uses the certificate in {output.shown(str(file))}", indent=2)
+    if not entry.certificates and not users:
         output.say(("no certificate yet", output.QUIET), indent=2)
     output.say_verbatim(word, indent=2, style=output.QUIET)
+
+
+def _describe_state(certificate: x509.Certificate, state: CertificateState, *, used: bool) -> tuple[str, str]:
+    if state is CertificateState.LATER:
+        return f"valid from {certificate.not_valid_before_utc:%Y-%m-%d}", output.QUIET
+    if state is CertificateState.OLD or not used:
+        return "old" if state is CertificateState.OLD else "not used", output.QUIET
+    return "in use", output.GOOD
 
 
 def kind(attributes: KeyAttributes) -> str:
@@ -82,9 +101,10 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
                 "not_before": output.timestamp(certificate.not_valid_before_utc),
                 "not_after": output.timestamp(certificate.not_valid_after_utc),
                 "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+                "state": state.value.replace(" ", "-"),
                 "remark": remark.text if (remark := find_expiry_remark(certificate, warning=warning)) else None,
             }
-            for certificate in entry.certificates
+            for certificate, state in find_states(entry.certificates).items()
         ],
     }
 

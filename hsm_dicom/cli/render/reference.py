@@ -59,6 +59,18 @@ class Reference:
         needs_id = not name.label or labels[name.label] > 1
         return replace(self.uri(), object=name.label or None, id=name.id if needs_id and name.id else None)
 
+    def find_certificate_files(self, key: KeyName) -> dict[str, Path]:
+        """Return the identities of this key whose certificate is in a file, each with the file."""
+        return {
+            name: section.certificate
+            for name, section in self.configuration.identities.items()
+            if section.certificate is not None
+            and self.access.name in (section.token, *(section.tokens or ()))
+            and self.access.name is not None
+            and section.object in (None, key.label)
+            and section.id in (None, key.id)
+        }
+
     def _source(self) -> str | None:
         """Return the PIN source, unless it comes from the configuration or cannot be used a second time."""
         source = self.access.pin

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -11,12 +13,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from hsm_dicom.config.devices import CardAccess
+from hsm_dicom.config.devices import CardAccess, format_key_name
 from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.opening import use_token_names
 from hsm_dicom.config.problems import Severity
 from hsm_dicom.errors import Error
-from hsm_dicom.identity import EXPIRY_WARNING, IdentityAccess, choose_certificate, read_certificates
+from hsm_dicom.identity import EXPIRY_WARNING, CertificateState, IdentityAccess, choose_certificate, read_certificates
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.inventory.devices import Devices, find_certificates, list_token_accesses, read_devices
 from hsm_dicom.node.inventory.entries import (
@@ -127,7 +129,8 @@ class _Collector:
                 remedy="See the row of its device; hsm-dicom key list shows the certificates on a token.",
             )
         for certificate in certificates:
-            yield self._describe(Kind.IDENTITY, name, certificate, holder, uses, consequence, RENEW)
+            row = self._describe(Kind.IDENTITY, name, certificate, holder, uses, consequence, RENEW)
+            yield replace(row, state=CertificateState.IN_USE)
         for certificate in chain:
             what = f"As soon as a peer checks the chain: {consequence[0].lower()}{consequence[1:]}"
             remedy = "Ask the CA for its new certificate, and replace it in the file."
@@ -151,21 +154,39 @@ class _Collector:
 
     def _list_stored_certificates(self) -> Iterator[Entry]:
         """Yield the certificates on tokens that no identity uses now; the others are in the row of the identity."""
-        used = {one for identity in self.plan.identities.values() for one in self._find_on_device(identity)}
+        used = [(one, name) for name, identity in self.plan.identities.items() for one in self._find_in_use(identity)]
+        in_use = [one for one, _ in used]
         for token, stored in self.devices.stored.items():
             for one in stored.certificates:
-                if one.certificate is None or one.certificate in used:
+                if one.certificate is None or one.certificate in in_use:
                     continue
-                row = self._describe(
-                    Kind.CERTIFICATE,
-                    one.name.label or one.name.id.hex(),
-                    one.certificate,
-                    f"token {token}",
-                    (),
-                    "Nothing: no identity uses it.",
-                    "",
+                label = one.name.label or one.name.id.hex()
+                row = self._describe(Kind.CERTIFICATE, label, one.certificate, f"token {token}", (), "", "")
+                key = one.certificate.public_key()
+                current = next(((other, name) for other, name in used if other.public_key() == key), None)
+                state = CertificateState.OLD if current else None
+                consequence, remedy = "Nothing: no identity uses it.", ""
+                if current and one.certificate.not_valid_before_utc > self.now:
+                    state = CertificateState.LATER
+                    consequence = (
+                        f"Identity {current[1]} uses it from {one.certificate.not_valid_before_utc:%Y-%m-%d} on."
+                    )
+                elif current:
+                    until = f"{current[0].not_valid_after_utc:%Y-%m-%d}"
+                    consequence = f"Nothing: identity {current[1]} uses another one, until {until}."
+                    word = shlex.quote(format_key_name(token, one.name.label))
+                    remedy = f"hsm-dicom key delete-cert {word} --serial {one.certificate.serial_number:x} deletes it."
+                yield replace(
+                    row, urgency=Urgency.FINE, problem="", consequence=consequence, remedy=remedy, state=state or ""
                 )
-                yield replace(row, urgency=Urgency.FINE)
+
+    def _find_in_use(self, identity: IdentityAccess) -> list[x509.Certificate]:
+        """Return the certificates that an identity uses, from its file or its device; none if they cannot be read."""
+        if identity.certificate is None:
+            return self._find_on_device(identity)
+        with contextlib.suppress(Error):  # the row of the identity reports it
+            return list(read_certificates(identity.certificate)[:1])
+        return []
 
     # -- trust ------------------------------------------------------------------------------------------------
 

@@ -57,7 +57,8 @@ class Entry:
     `holder` is the token, card or file that holds it, and `uses` are the tables of the configuration that need it.
     `size` is empty, or such as "RSA 3072"; `origin` is empty unless it is a key. `ends` is None if it has no end or
     the end is not known. `consequence` is what fails when it ends, `problem` what is wrong now, and `remedy` what to
-    do. `fingerprint` is the SHA-256 of a certificate's DER encoding, or empty.
+    do. `state` is that of a certificate beside the others of its key, or empty. `fingerprint` is the SHA-256 of a
+    certificate's DER encoding, or empty.
     """
 
     kind: Kind
@@ -74,6 +75,7 @@ class Entry:
     consequence: str = ""
     problem: str = ""
     remedy: str = ""
+    state: str = ""
     fingerprint: str = ""
 
 

@@ -15,7 +15,7 @@ from hsm_dicom.cli.commands.key import KeyType, KeyUsage
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import Node, Run, run_program, type_in
 from tests.pki import NOW, Authority
-from tests.softhsm import TestToken
+from tests.softhsm import MODULE, TestToken
 from tokens import open_key
 from tokens.pkcs11.ceremony import KeyKind, Usage
 
@@ -121,6 +121,35 @@ def test_one_certificate_of_a_key_is_deleted(run: Run, token: TestToken) -> None
     assert serials(run, token) == []
     assert "has no certificate on the token" in run("key", "delete-cert", uri).err
     assert run("key", "csr", uri, "--subject", "CN=x").status == exits.OK
+
+
+def test_the_certificate_in_use_and_the_old_ones_are_marked(run: Run, token: TestToken, tmp_path: Path) -> None:
+    uri = token.generate("node", "p256")
+    ends = {"old": 100, "in-use": 200, "later": 300}
+    numbers = {}
+    for state, days in ends.items():
+        begins = NOW + timedelta(days=50) if state == "later" else NOW - timedelta(days=1)
+        numbers[state] = certify(
+            token, "node", Authority(), begins=begins, ends=NOW + timedelta(days=days)
+        ).serial_number
+    (key,) = run("key", "list", token.uri(), "--json").json["keys"]
+    assert {one["state"]: int(one["serial"], 16) for one in key["certificates"]} == numbers
+    shown = run("key", "list", token.uri()).said
+    assert all(
+        f"{NOW + timedelta(days=days):%Y-%m-%d}, {word}" in shown for days, word in ((100, "old"), (200, "in use"))
+    )
+    assert f"valid from {NOW + timedelta(days=50):%Y-%m-%d}" in shown
+    serial = f"{numbers['in-use']:x}"
+    assert "It is the one in use." in run("key", "delete-cert", uri, "--serial", serial).said
+    config = tmp_path / "hsm-dicom.toml"
+    config.write_text(
+        f'[tokens.room]\nmodule = "{MODULE}"\nlabel = "{token.label}"\npin = "{token.pin}"\n'
+        '[identities.ct]\ntoken = "room"\nobject = "node"\ncertificate = "ct.pem"\n'
+    )
+    config.chmod(0o600)
+    shown = run("key", "list", "ct", "--config", config).said
+    assert "identity ct uses the certificate in" in shown
+    assert ", not used" in shown
 
 
 def test_deleting_a_certificate_is_confirmed_by_typing_its_serial_number(token: TestToken) -> None:

@@ -125,7 +125,11 @@ def test_an_old_certificate_beside_the_one_in_use_needs_no_attention(take: Take,
     certify(token, "node", ca, ends=NOW + timedelta(days=300))
     inventory = take(configuration_text(token) + IDENTITY)
     assert not inventory.needs_attention
-    assert find(inventory, Kind.CERTIFICATE, "node").days_left in (2, 3)
+    old = find(inventory, Kind.CERTIFICATE, "node")
+    assert old.days_left in (2, 3)
+    assert (old.state, find(inventory, Kind.IDENTITY, "node").state) == ("old", "in use")
+    assert "identity node uses another one, until 20" in old.consequence
+    assert old.remedy.startswith("hsm-dicom key delete-cert test/node --serial ")
     assert (find(inventory, Kind.IDENTITY, "node").days_left or 0) > 290
 
 
