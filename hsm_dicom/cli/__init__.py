@@ -22,8 +22,8 @@
 
 The commands share `options` (option declarations), `context` (the configuration and its event file), `files` (inputs
 and targets), `errors` and `remedies` (error sentences), `exits` (exit statuses and their meanings), `logs`,
-`pin_sources`, `serials`, `request_fields`, `new_files` and `confirmation`. A command imports what it needs when it
-runs, so that help and completion stay fast.
+`pin_sources`, `serials`, `request_fields`, `new_files`, `records` and `confirmation`. A command imports what it needs
+when it runs, so that help and completion stay fast.
 """
 
 from hsm_dicom.cli.program import main

@@ -137,6 +137,16 @@ Operator = Annotated[
         help="Who does this, for events and records; by default, the user behind sudo, or who logged in.",
     ),
 ]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        metavar="FILE",
+        show_default=False,
+        rich_help_panel=_COMMON,
+        help="Write a record of what was done: FILE.json for programs, and FILE.html beside it to print.",
+    ),
+]
 Confirmed = Annotated[
     str | None,
     typer.Option("--yes", metavar="LABEL", show_default=False, help="Confirm the deletion by repeating the label."),

@@ -16,6 +16,7 @@
 | run_view, looks, display | the summary and the groups of a run, the look of outcomes, names and dates |
 | chain_picture | the certificate chain over time, as SVG                                       |
 | inventory     | `write_inventory`: the page of `hsm-dicom inventory`                          |
+| record        | `CeremonyRecord`, `write_record`: what a command did to a token, for an auditor |
 | pictures      | small pictures of pixel data                                                  |
 | drawing, png, rle | conversion of a frame to 8 bits, of pixels to PNG, of RLE Lossless        |
 """

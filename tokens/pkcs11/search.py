@@ -55,7 +55,10 @@ class TokenInfo:
     slot_description: str
     slot_manufacturer: str
     flags: TokenFlag
+    hardware: str
+    firmware: str
     module_path: Path
+    module_description: str
     library_manufacturer: str
     library_description: str
     library_version: str
@@ -299,7 +302,10 @@ def _look_into(module: Module, slot: int) -> TokenInfo:
         slot_description=place.description,
         slot_manufacturer=place.manufacturer,
         flags=TokenFlag(token.flags),
+        hardware=token.hardware,
+        firmware=token.firmware,
         module_path=module.path,
+        module_description=module.description,
         library_manufacturer=module.manufacturer,
         library_description=module.library_description,
         library_version=module.version,

@@ -18,7 +18,9 @@ from hsm_dicom.cli.options import (
     KeyName,
     KeyToDelete,
     Module,
+    Operator,
     Pin,
+    Record,
     TokenName,
     Verbose,
     WarnDays,
@@ -26,6 +28,7 @@ from hsm_dicom.cli.options import (
 
 if TYPE_CHECKING:
     from tokens.pkcs11.connection import Connection
+    from tokens.pkcs11.objects import KeyEntry
     from tokens.pkcs11.objects import KeyName as NameOnToken
     from tokens.uri import Pkcs11Uri
 
@@ -76,6 +79,8 @@ def generate(
     usage: UsageOfKey = KeyUsage.SIGN,
     id: Id = None,
     always_authenticate: AlwaysAuthenticate = False,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -84,15 +89,17 @@ def generate(
 ) -> None:
     """Generate a key pair on a token. The private key never leaves the token."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.key_report import key_json
     from hsm_dicom.cli.render.reference import Reference
     from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 
-    with open_configuration(config) as configuration:
+    with keep_record("key generate", record) as ceremony, open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             connection.connect()
+            ceremony.set_token(connection.token)
             with (
                 _note_when_interrupted(connection, label),
                 output.working(f"Generating {type.value} in {connection.token.description}", quiet=json),
@@ -105,11 +112,13 @@ def generate(
                     key_id=_id(id),
                     always_authenticate=always_authenticate,
                 )
+            ceremony.set_key(made)
             known = Reference(configuration, access, connection.token, module, config)
     if json:
         output.write_json("key-generate", key_json(made) | {"uri": str(known.key_uri(made.name, [made.name]))})
         return
     output.outcome(True, f"Key {made.name} ({type.value}, for {usage.value}) is in {connection.token.description}.")
+    ceremony.print()
     output.say("Ask for its certificate:")
     word = known.key_word(made.name, [made.name])
     output.say_verbatim(
@@ -180,6 +189,8 @@ def list_keys(
 def import_cert(
     key: KeyName,
     files: CertificateFiles,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -190,19 +201,27 @@ def import_cert(
     The files may be PEM, DER or PKCS #7 (.p7b), and their certificates in any order.
     """
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.identity import find_expiry_remark, order_certificates, read_certificates, require_unexpired
     from tokens.pkcs11.certificates import import_certificates
 
     certificates = order_certificates([certificate for file in files for certificate in read_certificates(file)])
     require_unexpired(certificates[0])
-    with open_configuration(config) as configuration:
+    with keep_record("key import-cert", record) as ceremony, open_configuration(config) as configuration:
         access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
+        for file in files:
+            ceremony.record.add_input("certificate", file)
         with access.open() as connection:
+            connection.connect()
+            ceremony.set_token(connection.token)
             name = import_certificates(connection, access.uri, certificates)
+            ceremony.set_key(_find_entry(connection, name))
+            ceremony.set_certificates(certificates)
     subject = output.shown(certificates[0].subject.rfc4514_string())
     above = f", with {len(certificates) - 1} above it" if len(certificates) > 1 else ""
     output.outcome(True, f"The certificate of '{subject}' is stored with key {name}{above}.")
+    ceremony.print()
     remark = find_expiry_remark(certificates[0])
     if remark is not None:
         output.say((output.shown(remark.text), output.UNSURE))
@@ -212,6 +231,8 @@ def import_cert(
 def delete(
     key: KeyToDelete,
     yes: Confirmed = None,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -220,11 +241,12 @@ def delete(
     """Delete a private key with its public key and its certificates. This cannot be undone."""
     from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.ceremony import delete_key
     from tokens.uri import Pkcs11Uri
 
-    with open_configuration(config) as configuration:
+    with keep_record("key delete", record) as ceremony, open_configuration(config) as configuration:
         access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         if access.uri.object is None and access.uri.id is None:
             # A URI of the token alone never selects a key for deletion, not even its only one.
@@ -232,12 +254,16 @@ def delete(
                 f"Name the key as well, with object= or id=; hsm-dicom key list '{key}' shows them.", param_hint="KEY"
             )
         with access.open() as connection:
+            connection.connect()
+            ceremony.set_token(connection.token)
             name = _find_name_on(connection, access.uri)
+            ceremony.set_key(_find_entry(connection, name))
             asked = name.label or name.id.hex()
             require_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
             # By its full name, so that exactly the confirmed key is deleted.
             delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
     output.outcome(True, f"Key {name} and its certificates were deleted.")
+    ceremony.print()
 
 
 @app.command("delete-cert", epilog="Example: hsm-dicom key delete-cert node --serial 1f2e")
@@ -258,6 +284,8 @@ def delete_cert(
             "--yes", metavar="SERIAL", show_default=False, help="Confirm the deletion by repeating the serial number."
         ),
     ] = None,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -266,19 +294,23 @@ def delete_cert(
     """Delete one certificate of a key from the token: one that expired, was revoked, or was imported too early."""
     from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.serials import explain_no_single_certificate, format_serial, parse_serial
     from hsm_dicom.identity import CertificateState, find_states
-    from tokens.pkcs11.ceremony import read_keys
     from tokens.pkcs11.certificates import delete_certificate
     from tokens.uri import Pkcs11Uri
 
     wanted = parse_serial(serial)
-    with open_configuration(config) as configuration:
+    with keep_record("key delete-cert", record) as ceremony, open_configuration(config) as configuration:
         access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:
+            connection.connect()
+            ceremony.set_token(connection.token)
             name = _find_name_on(connection, access.uri)
-            stored = [one for entry in read_keys(connection) if entry.name == name for one in entry.certificates]
+            entry = _find_entry(connection, name)
+            ceremony.set_key(entry)
+            stored = list(entry.certificates)
             chosen = [one for one in stored if wanted is None or one.serial_number == wanted]
             if len(chosen) != 1:
                 raise explain_no_single_certificate(str(name), stored, chosen, serial)
@@ -286,9 +318,11 @@ def delete_cert(
             consequence = f"Certificate {number} of '{subject}' will be deleted."
             if find_states(stored)[chosen[0]] is CertificateState.IN_USE:
                 consequence += " It is the one in use."
+            ceremony.set_certificates(chosen)
             require_confirmation(number, yes, consequence, normalise=format_serial)
             delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
     output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' was deleted; key {name} was kept.")
+    ceremony.print()
 
 
 def _find_name_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
@@ -296,6 +330,17 @@ def _find_name_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
     from tokens.pkcs11.ceremony import read_key_name
 
     return read_key_name(connection, wanted)
+
+
+def _find_entry(connection: Connection, name: NameOnToken) -> KeyEntry:
+    """Return a key that was found by its name, with its certificates. Raises `NoSuchKeyError`."""
+    from tokens.errors import NoSuchKeyError
+    from tokens.pkcs11.ceremony import read_keys
+
+    entry = next((one for one in read_keys(connection) if one.name == name), None)
+    if entry is None:
+        raise NoSuchKeyError(f"Key {name} on {connection.token.description} is of a kind that is not supported.")
+    return entry
 
 
 def _id(text: str | None) -> bytes | None:

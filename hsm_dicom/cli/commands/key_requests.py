@@ -10,7 +10,7 @@ import typer
 
 from hsm_dicom.cli.commands.key import KeyUsage
 from hsm_dicom.cli.new_files import require_new_file, write_new_file
-from hsm_dicom.cli.options import Config, KeyName, Module, Pin, Verbose, key_names
+from hsm_dicom.cli.options import Config, KeyName, Module, Operator, Pin, Record, Verbose, key_names
 
 Subject = Annotated[
     str | None,
@@ -80,6 +80,8 @@ def csr(
     eku: ExtendedUsages = None,
     usage: UsageOfCertificate = None,
     out: Out = None,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -96,20 +98,30 @@ def csr(
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from hsm_dicom.cli.context import get_key_access, open_configuration
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import repeat_options
     from hsm_dicom.cli.request_fields import describe_request, find_fields, parse_fields
+    from hsm_dicom.config import TokenAccess
     from hsm_dicom.config.groups import GroupAccess
     from hsm_dicom.identity.errors import NoRequestError
     from tokens.csr import certificate_request
     from tokens.errors import MechanismNotOfferedError
     from tokens.pkcs11.ceremony import Usage
+    from tokens.pkcs11.key import Pkcs11Key
+    from tokens.pkcs11.objects import KeyEntry
+    from tokens.pkcs11.objects import KeyName as NameOnToken
 
     require_new_file(out)
     typed = parse_fields(subject, {"dns": dns, "ip": ip, "email": email, "uri": uri}, eku)
-    with open_configuration(config) as configuration:
+    with keep_record("key csr", record) as ceremony, open_configuration(config) as configuration:
         access, allowed = get_key_access(configuration, key, pin=pin, module=module)
         with access.open_key(allowed) as opened:
+            ceremony.record.device = opened.device.description
+            if isinstance(access, TokenAccess):
+                ceremony.set_token(access.find_token()[1])
+            name = opened.device.name if isinstance(opened.device, Pkcs11Key) else NameOnToken(key, b"")
+            ceremony.set_key(KeyEntry(name, opened.device.attributes, (), opened.device.public_key))
             found = find_fields(typed, configuration, key, like, pin=pin, module=module)
             decrypts_only = opened.device.attributes.sign is False
             extended = found.extended_usages if usage is None else typed.extended_usages
@@ -130,12 +142,17 @@ def csr(
                     f"{error} Write its public key with hsm-dicom key public '{key}' --out key.pem, and have the CA "
                     "issue the certificate for that (openssl x509 -new -force_pubkey key.pem)."
                 ) from error
-    pem = request.public_bytes(Encoding.PEM)
+        pem = request.public_bytes(Encoding.PEM)
+        if out is None:
+            typer.echo(pem.decode("ascii"), nl=False)
+        else:
+            write_new_file(out, pem)
+        ceremony.record.request = pem.decode("ascii")
+        ceremony.record.add_output("certificate request", out, pem)
     if out is None:
-        typer.echo(pem.decode("ascii"), nl=False)
         return
-    write_new_file(out, pem)
     output.outcome(True, f"{output.shown(str(out))} is the certificate request for {describe_request(request)}.")
+    ceremony.print()
     if isinstance(access, GroupAccess):
         output.say(
             f"After the CA has issued the certificate, write under [identities.{output.shown(access.identity)}]:"

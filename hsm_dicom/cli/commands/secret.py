@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hsm_dicom.cli.options import Config, Confirmed, Json, Module, Pin, TokenName, Verbose
+from hsm_dicom.cli.options import Config, Confirmed, Json, Module, Operator, Pin, Record, TokenName, Verbose
 
 if TYPE_CHECKING:
+    from hsm_dicom.cli.records import Ceremony
     from tokens.pkcs11.connection import Connection
     from tokens.pkcs11.secret_keys.ceremony import SecretEntry
 
@@ -86,6 +87,8 @@ def import_(
     component: ComponentSources = None,
     check_value: CheckValue = None,
     direction: DirectionOption = Direction.BOTH,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -95,6 +98,7 @@ def import_(
     """Import a secret key from components that different officers type. No component is echoed or stored."""
     from hsm_dicom.cli.components import component_source, print_check_value
     from hsm_dicom.cli.context import get_token_access, open_configuration
+    from hsm_dicom.cli.records import keep_record
     from tokens.pkcs11.secret_keys.components import combine_key, read_components
 
     named = component or ["prompt", "prompt"]
@@ -104,16 +108,19 @@ def import_(
     _check_direction(use, direction)
     _require_terminal(component, check_value)
     sources = [component_source(source) for source in named]
-    with open_configuration(config) as configuration:
+    with keep_record("secret import", record) as ceremony, open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
+            connection.connect()
+            ceremony.set_token(connection.token)
             # Report a refused PIN or an index in use before officers type components.
             _require_free(connection, use, index, access.uri.object)
             with read_components(sources, print_check_value) as components, combine_key(components) as key:
                 print_check_value("The key", key)
                 _require_agreement(key, expected)
                 entry = _import(connection, use, index, key, access.uri.object, direction)
-            _tell("secret-import", entry, connection.token.description, json)
+            ceremony.set_secret(entry)
+    _tell("secret-import", entry, ceremony, json)
 
 
 @app.command(
@@ -126,6 +133,8 @@ def generate(
     components: ComponentCount = 2,
     out: ComponentFiles = None,
     direction: DirectionOption = Direction.BOTH,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -135,6 +144,7 @@ def generate(
     """Generate a secret key with the token's random generator, show its components to the officers, and import it."""
     from hsm_dicom.cli.components import print_check_value, show_to_officers
     from hsm_dicom.cli.context import get_token_access, open_configuration
+    from hsm_dicom.cli.records import keep_record
     from tokens.pkcs11.secret_keys.components import combine_key, draw_components, write_components
 
     files = out or []
@@ -147,9 +157,11 @@ def generate(
             "Without a terminal, write the components to files with --out FILE, once for each.", param_hint="--out"
         )
     _check_direction(use, direction)
-    with open_configuration(config) as configuration:
+    with keep_record("secret generate", record) as ceremony, open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
+            connection.connect()
+            ceremony.set_token(connection.token)
             _require_free(connection, use, index, access.uri.object)
             with ExitStack() as kept:
                 drawn = kept.enter_context(draw_components(connection, components))
@@ -160,7 +172,8 @@ def generate(
                     show_to_officers(drawn)
                 print_check_value("The key", key)
                 entry = _import(connection, use, index, key, access.uri.object, direction)
-            _tell("secret-generate", entry, connection.token.description, json)
+            ceremony.set_secret(entry)
+    _tell("secret-generate", entry, ceremony, json)
 
 
 @app.command("list", epilog="Example: hsm-dicom secret list 'pkcs11:token=CT%20room' --pin prompt")
@@ -202,6 +215,8 @@ def delete(
     use: UseOption,
     index: IndexOption,
     yes: Confirmed = None,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -210,22 +225,29 @@ def delete(
     """Delete a secret key from a token. This cannot be undone."""
     from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_token_access, open_configuration
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
-    from tokens.pkcs11.secret_keys.ceremony import delete_secret
+    from tokens.pkcs11.secret_keys.ceremony import delete_secret, list_secrets
     from tokens.pkcs11.secret_keys.objects import DEFAULT_PREFIX, find_secret, label_of
     from tokens.secrets import Use
 
-    with open_configuration(config) as configuration:
+    with keep_record("secret delete", record) as ceremony, open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
+            connection.connect()
+            ceremony.set_token(connection.token)
             prefix = access.uri.object or DEFAULT_PREFIX
             label = label_of(prefix, Use(use.value), index)
             description = connection.token.description
             queries = connection.module.queries
             connection.run(lambda worker: find_secret(queries, worker.session, label, description), "find a secret")
+            for entry in list_secrets(connection, prefix):
+                if entry.info.label == label:
+                    ceremony.set_secret(entry)
             require_confirmation(label, yes, f"Secret key '{label}' on {description} will be destroyed.")
             delete_secret(connection, Use(use.value), index, prefix=prefix)
     output.outcome(True, f"Secret key '{output.shown(label)}' was deleted.")
+    ceremony.print()
 
 
 def _require_free(connection: Connection, use: SecretUse, index: int, prefix: str | None) -> None:
@@ -302,7 +324,7 @@ def _hexadecimal(check_value: str | None) -> bytes | None:
     return bytes.fromhex(check_value)
 
 
-def _tell(kind: str, entry: SecretEntry, description: str, json: bool) -> None:
+def _tell(kind: str, entry: SecretEntry, ceremony: Ceremony, json: bool) -> None:
     from hsm_dicom.cli.components import format_check_value
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.secret_report import secret_json, uses
@@ -312,6 +334,7 @@ def _tell(kind: str, entry: SecretEntry, description: str, json: bool) -> None:
         return
     output.outcome(
         True,
-        f"Secret key '{output.shown(entry.info.label)}' is on {output.shown(description)}: {entry.info.form.name}, "
-        f"{uses(entry)}, check value {format_check_value(entry.check_value)}.",
+        f"Secret key '{output.shown(entry.info.label)}' is on {output.shown(ceremony.record.device)}: "
+        f"{entry.info.form.name}, {uses(entry)}, check value {format_check_value(entry.check_value)}.",
     )
+    ceremony.print()

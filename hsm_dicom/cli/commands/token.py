@@ -14,7 +14,9 @@ from hsm_dicom.cli.options import (
     Confirmed,
     Json,
     Module,
+    Operator,
     Pin,
+    Record,
     SoPin,
     TokenName,
     TokenOrGroup,
@@ -115,7 +117,6 @@ def info(
         made = records.review_token(found)
     if json:
         content = token_json(found) | {
-            "module_description": owner.description,
             "refused_pins": recorded_pins_json(refusals),
             "unfinished": [unfinished_json(step) for step in left],
         }
@@ -126,6 +127,8 @@ def info(
         ("serial", found.serial),
         ("manufacturer", output.shown(found.manufacturer)),
         ("model", output.shown(found.model)),
+        ("hardware", found.hardware),
+        ("firmware", found.firmware),
         ("slot", f"{found.slot_id}: {output.shown(found.slot_description)}"),
         ("module", str(found.module_path)),
         ("", output.shown(owner.description)),
@@ -161,6 +164,8 @@ def init(
         ),
     ] = None,
     yes: Confirmed = None,
+    record: Record = None,
+    operator: Operator = None,
     module: Module = None,
     config: Config = None,
     json: Json = False,
@@ -170,6 +175,7 @@ def init(
     from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.pin_sources import new_pin_source, pin_source_of
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import Reference
     from hsm_dicom.cli.render.token_report import token_json
@@ -180,12 +186,13 @@ def init(
 
     officer = new_pin_source(so_pin, "--so-pin") if erase is None else pin_source_of(so_pin, "--so-pin")
     user = new_pin_source(pin, "--pin")
-    with open_configuration(config) as configuration:
+    with keep_record("token init", record) as ceremony, open_configuration(config) as configuration:
         access = get_token_access(configuration, erase or str(Pkcs11Uri(token=label)), pin=None, module=module)
         owner = access.module()
         old = None
         if erase is not None:
             old = find_token_to_erase(owner, access.uri)
+            ceremony.set_token(old)
             asked = old.label or f"slot {old.slot_id}"
             require_confirmation(asked, yes, f"All keys on {old.description} will be destroyed.")
         made = initialise_token(
@@ -197,10 +204,13 @@ def init(
             deadlines=access.deadlines,
             erase=replace(old.uri, slot_id=old.slot_id) if old else None,
         )
+        ceremony.set_token(made)
     if json:
         output.write_json("token-init", token_json(made))
         return
-    output.outcome(True, f"{sentence_case(made.description)} is initialised. Generate a key on it:")
+    output.outcome(True, f"{sentence_case(made.description)} is initialised.")
+    ceremony.print()
+    output.say("Generate a key on it:")
     again = find_token_access(configuration, made.uri)
     if again.pin is None and pin != "prompt":
         again = replace(again, pin=user)
@@ -342,6 +352,8 @@ def change_pin(
     new_pin: Annotated[
         str, typer.Option("--new-pin", metavar="SOURCE", help="Where the new PIN comes from; as for --pin.")
     ] = "prompt",
+    record: Record = None,
+    operator: Operator = None,
     module: Module = None,
     config: Config = None,
     verbose: Verbose = False,
@@ -349,18 +361,21 @@ def change_pin(
     """Change the user PIN of a token."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.pin_sources import new_pin_source
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from tokens.pins.sources import Prompt
     from tokens.pkcs11.officer import change_pin
 
     new = new_pin_source(new_pin, "--new-pin")
-    with open_configuration(config) as configuration:
+    with keep_record("token change-pin", record) as ceremony, open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         owner, found = access.find_token()
+        ceremony.set_token(found)
         change_pin(owner, found, access.pin or Prompt("--pin"), new, access.memory)
     output.outcome(
         True, f"The PIN of {found.description} was changed. Write the new PIN to the PIN source of your services."
     )
+    ceremony.print()
 
 
 @app.command("set-pin", epilog="Example: hsm-dicom token set-pin 'pkcs11:token=CT%20room'")
@@ -370,6 +385,8 @@ def set_pin(
     new_pin: Annotated[
         str, typer.Option("--new-pin", metavar="SOURCE", help="Where the new user PIN comes from; as for --so-pin.")
     ] = "prompt",
+    record: Record = None,
+    operator: Operator = None,
     module: Module = None,
     config: Config = None,
     verbose: Verbose = False,
@@ -377,14 +394,17 @@ def set_pin(
     """Set the user PIN as the security officer, where it was never set or is locked. Keys stay as they are."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.pin_sources import new_pin_source, pin_source_of
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.officer import set_user_pin
 
     officer, new = pin_source_of(so_pin, "--so-pin"), new_pin_source(new_pin, "--new-pin")
-    with open_configuration(config) as configuration:
+    with keep_record("token set-pin", record) as ceremony, open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=None, module=module)
         owner, found = access.find_token()
+        ceremony.set_token(found)
         set_user_pin(owner, found, officer, new, access.memory)
     output.outcome(
         True, f"The user PIN of {found.description} is set. Write the new PIN to the PIN source of your services."
     )
+    ceremony.print()

@@ -84,6 +84,7 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
         "id": entry.name.id.hex(),
         "type": attributes.key_type,
         "bits": attributes.size_bits,
+        "spki_sha256": entry.spki_sha256 or None,
         "sensitive": attributes.sensitive,
         "extractable": attributes.extractable,
         "always_sensitive": attributes.always_sensitive,
@@ -94,18 +95,23 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
         "always_authenticate": attributes.always_authenticate,
         "findings": findings_json(assess_key(attributes, KeyPolicy())),
         "certificates": [
-            {
-                "subject": certificate.subject.rfc4514_string(),
-                "issuer": certificate.issuer.rfc4514_string(),
-                "serial": f"{certificate.serial_number:x}",
-                "not_before": output.timestamp(certificate.not_valid_before_utc),
-                "not_after": output.timestamp(certificate.not_valid_after_utc),
-                "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
-                "state": state.value.replace(" ", "-"),
-                "remark": remark.text if (remark := find_expiry_remark(certificate, warning=warning)) else None,
-            }
+            certificate_json(certificate, warning) | {"state": state.value.replace(" ", "-")}
             for certificate, state in find_states(entry.certificates).items()
         ],
+    }
+
+
+def certificate_json(certificate: x509.Certificate, warning: timedelta = EXPIRY_WARNING) -> dict[str, Any]:
+    """Return a certificate as JSON, with a remark if it ends within the warning period."""
+    remark = find_expiry_remark(certificate, warning=warning)
+    return {
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "serial": f"{certificate.serial_number:x}",
+        "not_before": output.timestamp(certificate.not_valid_before_utc),
+        "not_after": output.timestamp(certificate.not_valid_after_utc),
+        "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+        "remark": remark.text if remark else None,
     }
 
 

@@ -99,7 +99,7 @@ def test_every_call_has_a_checked_result() -> None:
         assert callable(_converter_of(method))
 
 
-TOKEN = TokenData("label", "manufacturer", "model", "serial", 5)
+TOKEN = TokenData("label", "manufacturer", "model", "serial", 5, "1.0", "2.6")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ _HANDLES = 64
 _FIELDS_OF_INFO = (slice(2, 34), slice(48, 80), slice(80, 82))
 """manufacturerID, libraryDescription and libraryVersion in CK_INFO, whose flags are aligned as in C."""
 
+_VERSIONS_OF_TOKEN = (96 + 11 * ctypes.sizeof(ctypes.c_ulong), 98 + 11 * ctypes.sizeof(ctypes.c_ulong))
+"""Where hardwareVersion and firmwareVersion are in CK_TOKEN_INFO: behind the flags, and ten numbers of CK_ULONG."""
 
 _SERIAL_SESSION, _RW_SESSION = 0x04, 0x02
 """CKF_SERIAL_SESSION, which must always be set, and CKF_RW_SESSION."""
@@ -77,6 +79,8 @@ class TokenData:
     model: str
     serial: str
     flags: int
+    hardware: str
+    firmware: str
 
 
 class Queries(Operations):
@@ -116,12 +120,15 @@ class Queries(Operations):
         """Return the current state of the token (C_GetTokenInfo)."""
         info = ctypes.create_string_buffer(512)
         check(self._cryptoki.call(Function.GET_TOKEN_INFO, ctypes.c_ulong(slot), info))
+        hardware, firmware = (f"{info.raw[place]}.{info.raw[place + 1]}" for place in _VERSIONS_OF_TOKEN)
         return TokenData(
             label=decode_text(info.raw[:32]),
             manufacturer=decode_text(info.raw[32:64]),
             model=decode_text(info.raw[64:80]),
             serial=decode_text(info.raw[80:96]),
             flags=ctypes.c_ulong.from_buffer(info, 96).value,
+            hardware=hardware,
+            firmware=firmware,
         )
 
     @device_call
