@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,9 @@ from hsm_dicom.cli.render import output
 from hsm_dicom.config import Configuration
 from hsm_dicom.identity import choose_certificate
 from hsm_dicom.identity.errors import NoCertificateError
+from hsm_dicom.node.roles import describe_roles
+from hsm_dicom.trust import CertificatePurpose
+from hsm_dicom.trust.roles import END_OF_PUBLIC_CLIENT_AUTH, ROLES, find_unfit_roles
 from tokens.csr import (
     MisplacedNameError,
     NameKind,
@@ -106,6 +109,30 @@ def describe_request(request: x509.CertificateSigningRequest) -> str:
         elif isinstance(extension.value, x509.ExtendedKeyUsage):
             facts += [format_extended_usage(one) for one in extension.value]
     return f"{text} ({', '.join(facts)})" if facts else text
+
+
+def explain_roles(request: x509.CertificateSigningRequest) -> Iterator[str]:
+    """Yield what a certificate that is issued as requested can be used for, and which CA issues it.
+
+    Yields nothing for a request that restricts no role, or all of them, as for a retired TLS profile.
+    """
+    unfit = {one.role for one in find_unfit_roles(request)}
+    if not unfit or len(unfit) == len(ROLES):
+        return
+    yield f"A certificate that is issued as requested is {describe_roles(request)}."
+    client, server = (CertificatePurpose.TLS_CLIENT in unfit, CertificatePurpose.TLS_SERVER in unfit)
+    if client != server:
+        missing, tables = ("clientAuth", "peers") if client else ("serverAuth", "listeners")
+        yield f"Name another identity, whose certificate has {missing}, for {tables}, or add --eku {missing}."
+    if not client and _has_extended_usages(request):
+        yield (
+            "Ask your own CA for it: public CAs issue no certificate with clientAuth from "
+            f"{END_OF_PUBLIC_CLIENT_AUTH} on, and most none already. For a public CA, request --eku serverAuth alone."
+        )
+
+
+def _has_extended_usages(request: x509.CertificateSigningRequest) -> bool:
+    return any(isinstance(extension.value, x509.ExtendedKeyUsage) for extension in request.extensions)
 
 
 def _name_of(name: x509.GeneralName) -> str:

@@ -39,8 +39,11 @@ from hsm_dicom.node.opening import make_transport, open_identity, open_resources
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan
 from hsm_dicom.node.policies import check_policies
 from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.node.roles import review_roles
 from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import review_trust
+from hsm_dicom.trust.certificates import is_ca
+from hsm_dicom.trust.roles import find_unfit_roles
 from tokens.errors import KeyMismatchError
 from tokens.group import KeyGroup
 from tokens.group.vendors import find_vendor_group
@@ -152,6 +155,10 @@ class _Check:
         place = ("identities", name)
         chain_is_read = self._check_certificate_file((*place, "chain"), access.chain)
         certificate_is_read = self._check_certificate_file((*place, "certificate"), access.certificate)
+        if access.certificate is not None and certificate_is_read:
+            own = [one for one in read_certificates(access.certificate) if not is_ca(one)]
+            for certificate in own[:1]:
+                self._check_roles(name, certificate)
         if isinstance(access.key, GroupAccess):
             self._check_vendors(name, access.key)
             access = replace(access, key=self._keep_members_to_open(access.key))
@@ -170,7 +177,15 @@ class _Check:
             if access.certificate is None:
                 for one in identity.all:
                     self._check_dates((*place, "certificate"), one.certificate)
-            return [CheckedIdentity(name, identity.subject, identity.certificate.not_valid_after_utc)]
+                    self._check_roles(name, one.certificate)
+            return [
+                CheckedIdentity(
+                    name,
+                    identity.subject,
+                    identity.certificate.not_valid_after_utc,
+                    tuple(one.role.value for one in find_unfit_roles(identity.certificate)),
+                )
+            ]
         return []
 
     def _check_vendors(self, name: str, group: GroupAccess) -> None:
@@ -235,6 +250,10 @@ class _Check:
         self.is_expiring = True
         report = self.problems.add if remark.expired else self.problems.warn
         report(place, remark.text, "Have a new one issued: hsm-dicom key csr makes the request.")
+
+    def _check_roles(self, name: str, certificate: x509.Certificate) -> None:
+        for remark in review_roles(self.plan, name, certificate):
+            self.problems.warn(("identities", name, "certificate"), remark.text, remark.remedy)
 
     # -- trust ------------------------------------------------------------------------------------------------
 

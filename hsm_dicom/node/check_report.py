@@ -11,11 +11,12 @@ from hsm_dicom.config.problems import Problem, Severity
 
 @dataclass(frozen=True)
 class CheckedIdentity:
-    """An identity that works: what was read of it."""
+    """An identity that works: what was read of it. `unfit_roles` are the roles that its certificate cannot fill."""
 
     name: str
     subject: str
     not_after: datetime
+    unfit_roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

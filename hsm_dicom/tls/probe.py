@@ -17,10 +17,13 @@ from hsm_dicom.tls.suites import SUITES
 from hsm_dicom.tls.verification import restrict_validator
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Policy, TrustVerdict
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
+from hsm_dicom.trust.roles import UnfitRole, find_unfit_roles, loses_client_auth
 from tokens.printable import format_seconds
 
 SECONDS = 5.0
 """Timeout in seconds for each connection of the probe."""
+
+_TLS_ROLES = (CertificatePurpose.TLS_CLIENT, CertificatePurpose.TLS_SERVER)
 
 # Suites that no profile names and that old servers still choose: RSA and (EC)DHE with CBC, RC4, 3DES.
 _OTHERS = {
@@ -64,6 +67,8 @@ class ProbeResult:
     """The result of a probe. `verdict` is None without a validator, `chain` empty if the server sent no certificate.
 
     `groups` are those that the server accepts in TLS 1.3, the one that it prefers first.
+    `unfit_roles` are the roles of TLS that the certificate cannot fill, and `loses_client_auth` is whether the next one
+    of its public CA will not do for a client.
     `name_fits` is whether the certificate is for the requested host. `remarks` are sentences about the conformance to
     the profile, and `acceptable` is whether we would connect to this server under it.
     """
@@ -75,6 +80,8 @@ class ProbeResult:
     groups: tuple[str, ...]
     chain: tuple[PeerCertificate, ...]
     verdict: TrustVerdict | None
+    unfit_roles: tuple[UnfitRole, ...]
+    loses_client_auth: bool
     name_fits: bool
     wants_certificate: bool | None
     remarks: tuple[str, ...]
@@ -107,6 +114,7 @@ def probe(
         verdict = restricted.validate(
             shown.certificates[0], CertificatePurpose.TLS_SERVER, intermediates=shown.certificates[1:]
         )
+    own = read_certificate(shown.certificates[0], Policy.max_certificate_bytes) if chain else None
     name_fits = bool(chain) and chain[0].is_for(host)
     remarks = tuple(_remarks(profile, offers, groups, chain, name_fits, verdict))
     in_common = {suite.name for suite in list_offered(profile)} & {name for offer in offers for name in offer.suites}
@@ -119,6 +127,8 @@ def probe(
         groups=groups,
         chain=chain,
         verdict=verdict,
+        unfit_roles=() if own is None else find_unfit_roles(own, _TLS_ROLES),
+        loses_client_auth=own is not None and loses_client_auth(own),
         name_fits=name_fits,
         wants_certificate=wants_certificate,
         remarks=remarks,

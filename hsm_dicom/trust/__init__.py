@@ -17,6 +17,7 @@
 | `chain`             | RFC 5280 6.1 along a path                                                            |
 | `usage`             | key usage and extended key usage for each purpose                                    |
 | `algorithms`        | keys and hashes against the policy                                                   |
+| `roles`             | which roles a certificate cannot fill: TLS client, TLS server, signing               |
 | `revocation`        | `crl`, `ocsp`: evidence of one CRL or OCSP response; `decision`: the status          |
 | `review`            | problems that block every peer, now or soon: expired anchors, unusable CRLs          |
 | `online`, `fetch`   | fetching missing issuers, CRLs and OCSP responses, within bounds                     |

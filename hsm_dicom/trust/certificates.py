@@ -170,7 +170,7 @@ def extended_key_usages(certificate: x509.Certificate) -> frozenset[str] | None:
     return frozenset(usage.dotted_string for usage in extension.value)
 
 
-def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
+def key_usage(certificate: x509.Certificate | x509.CertificateSigningRequest) -> x509.KeyUsage | None:
     """Return the key usage extension, or None."""
     try:
         return certificate.extensions.get_extension_for_class(x509.KeyUsage).value

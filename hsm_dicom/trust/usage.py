@@ -49,19 +49,30 @@ _RULES = {
 }
 
 
+def find_own_usage_problem(
+    certificate: x509.Certificate | x509.CertificateSigningRequest, purpose: CertificatePurpose, policy: Policy
+) -> TrustProblem | None:
+    """Return why the extensions of this certificate, or of one that is issued as requested, exclude the purpose."""
+    rule = _RULES[purpose]
+    extended = policy.signing_extended_key_usages if purpose is CertificatePurpose.SIGNING else rule.extended
+    return _key_usage_problem(certificate, rule, purpose) or _find_extended_problem(
+        certificate, extended, rule.exclusive, purpose
+    )
+
+
 def usage_problem(path: CertificatePath, purpose: CertificatePurpose, policy: Policy) -> TrustProblem | None:
     """Return why the first certificate of the path may not be used for the purpose, or None."""
     rule = _RULES[purpose]
     extended = policy.signing_extended_key_usages if purpose is CertificatePurpose.SIGNING else rule.extended
     leaf, *others = path
-    return (
-        _key_usage_problem(leaf, rule, purpose)
-        or _find_extended_problem(leaf, extended, rule.exclusive, purpose)
-        or next((p for ca in others[:-1] if (p := _issuer_problem(ca, extended, purpose))), None)
+    return find_own_usage_problem(leaf, purpose, policy) or (
+        next((p for ca in others[:-1] if (p := _issuer_problem(ca, extended, purpose))), None)
     )
 
 
-def _key_usage_problem(certificate: x509.Certificate, rule: _Rule, purpose: CertificatePurpose) -> TrustProblem | None:
+def _key_usage_problem(
+    certificate: x509.Certificate | x509.CertificateSigningRequest, rule: _Rule, purpose: CertificatePurpose
+) -> TrustProblem | None:
     usage = key_usage(certificate)
     if usage is None or any(getattr(usage, name) for name in rule.key_usages):
         return None
@@ -74,7 +85,10 @@ def _key_usage_problem(certificate: x509.Certificate, rule: _Rule, purpose: Cert
 
 
 def _find_extended_problem(
-    certificate: x509.Certificate, wanted: frozenset[str], exclusive: bool, purpose: CertificatePurpose
+    certificate: x509.Certificate | x509.CertificateSigningRequest,
+    wanted: frozenset[str],
+    exclusive: bool,
+    purpose: CertificatePurpose,
 ) -> TrustProblem | None:
     extension = _find_extended_key_usage(certificate)
     if exclusive:
@@ -107,7 +121,9 @@ def _issuer_problem(
     )
 
 
-def _find_extended_key_usage(certificate: x509.Certificate) -> x509.Extension[x509.ExtendedKeyUsage] | None:
+def _find_extended_key_usage(
+    certificate: x509.Certificate | x509.CertificateSigningRequest,
+) -> x509.Extension[x509.ExtendedKeyUsage] | None:
     try:
         return certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
     except x509.ExtensionNotFound:

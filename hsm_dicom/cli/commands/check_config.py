@@ -101,9 +101,10 @@ def _print_report(report: ConfigurationReport) -> None:
         output.outcome(True, f"Token {output.shown(name)} accepted its PIN.")
     for identity in report.identities:
         until = f"{identity.not_after:%Y-%m-%d}"
+        unfit = f"; not for {' or '.join(identity.unfit_roles)}" if identity.unfit_roles else ""
         output.outcome(
             True,
-            f"Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}.",
+            f"Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}{unfit}.",
         )
     for name, keys in report.secret_keys.items():
         output.outcome(True, f"{output.shown(name)}: its devices have {keys}.")
@@ -160,7 +161,12 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
         ],
         "tokens": list(report.tokens),
         "identities": [
-            {"name": identity.name, "subject": identity.subject, "not_after": timestamp(identity.not_after)}
+            {
+                "name": identity.name,
+                "subject": identity.subject,
+                "not_after": timestamp(identity.not_after),
+                "unfit_roles": list(identity.unfit_roles),
+            }
             for identity in report.identities
         ],
         "secret_keys": report.secret_keys,

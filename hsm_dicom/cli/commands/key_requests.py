@@ -101,7 +101,7 @@ def csr(
     from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import repeat_options
-    from hsm_dicom.cli.request_fields import describe_request, find_fields, parse_fields
+    from hsm_dicom.cli.request_fields import describe_request, explain_roles, find_fields, parse_fields
     from hsm_dicom.config import TokenAccess
     from hsm_dicom.config.groups import GroupAccess
     from hsm_dicom.identity.errors import NoRequestError
@@ -150,8 +150,12 @@ def csr(
         ceremony.record.request = pem.decode("ascii")
         ceremony.record.add_output("certificate request", out, pem)
     if out is None:
+        for sentence in explain_roles(request):
+            output.note(sentence)
         return
     output.outcome(True, f"{output.shown(str(out))} is the certificate request for {describe_request(request)}.")
+    for sentence in explain_roles(request):
+        output.say(sentence)
     ceremony.print()
     if isinstance(access, GroupAccess):
         output.say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -183,6 +184,8 @@ def _print_probe(found: ProbeResult) -> None:
         names = ", ".join((*certificate.dns_names, *certificate.ip_addresses))
         rows = [("serial", certificate.serial), ("names", names)] if number == 0 else [("serial", certificate.serial)]
         output.facts([*rows, ("pin", certificate.spki_sha256)])
+    for sentence in _explain_roles(found):
+        output.say((output.shown(sentence), output.UNSURE))
     if found.wants_certificate is not None:
         requests = "requests" if found.wants_certificate else "does not request"
         output.say(f"The server {requests} a certificate from its clients.")
@@ -193,6 +196,26 @@ def _print_probe(found: ProbeResult) -> None:
     )
     verdict = f"hsm-dicom {'would' if found.acceptable else 'would not'} connect under {found.profile}."
     output.outcome(found.acceptable, verdict + basis)
+
+
+def _explain_roles(found: ProbeResult) -> Iterator[str]:
+    """Yield which role of TLS the server's certificate cannot fill, now or soon, and what to do."""
+    from hsm_dicom.trust import CertificatePurpose
+    from hsm_dicom.trust.roles import END_OF_PUBLIC_CLIENT_AUTH
+
+    for unfit in found.unfit_roles:
+        yield f"Its certificate cannot be a {unfit.role}. {unfit.text}"
+        if unfit.role is CertificatePurpose.TLS_CLIENT:
+            yield (
+                "If this system connects with it too (as for C-MOVE or storage commitment), listeners refuse it: ask "
+                "its operator for a certificate with clientAuth, from the hospital's own CA."
+            )
+    if found.loses_client_auth:
+        yield (
+            "Its certificate is from a public CA, which issues none with clientAuth from "
+            f"{END_OF_PUBLIC_CLIENT_AUTH} on. If this system connects with it too, ask its operator for one from the "
+            "hospital's own CA before it ends."
+        )
 
 
 def _probe_json(found: ProbeResult) -> dict[str, Any]:
@@ -217,6 +240,8 @@ def _probe_json(found: ProbeResult) -> dict[str, Any]:
             }
             for certificate in found.chain
         ],
+        "unfit_roles": [{"role": unfit.role.value, "text": unfit.text} for unfit in found.unfit_roles],
+        "loses_client_auth": found.loses_client_auth,
         "name_matches": found.name_fits,
         "requests_certificate": found.wants_certificate,
         "trusted": found.verdict.trusted if found.verdict else None,

@@ -273,6 +273,22 @@ def test_a_request_has_the_names_and_usages_that_were_typed(run: Run, node: Test
     assert not request.extensions.get_extension_for_class(x509.KeyUsage).value.content_commitment
 
 
+@pytest.mark.parametrize(
+    ("usages", "said"),
+    [
+        (("--usage", "tls"), "for TLS client and TLS server, not for signing. Ask your own CA for it: public CAs"),
+        (("--eku", "serverAuth"), "for TLS server, not for TLS client or signing. Name another identity, whose"),
+        (("--eku", "clientAuth"), "for TLS client, not for TLS server or signing. Name another identity, whose"),
+    ],
+)
+def test_a_request_says_what_the_certificate_will_not_do(
+    run: Run, node: TestToken, usages: tuple[str, str], said: str
+) -> None:
+    done = run("key", "csr", node.uri("rsa"), "--subject", "CN=x", *usages)
+    assert x509.load_pem_x509_csr(done.out.encode()).is_signature_valid
+    assert said in " ".join(done.err.split())
+
+
 def test_a_renewal_asks_for_what_the_identity_has(run: Run, signing_node: Node, node: TestToken) -> None:
     config = ("--config", signing_node.config)
     same = x509.load_pem_x509_csr(run("key", "csr", "node", *config).out.encode())

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hsm_dicom.config import Severity
 from hsm_dicom.node.check import check_configuration
+from hsm_dicom.trust.policy import CLIENT_AUTH, SERVER_AUTH
 from tests.pki import Authority, new_key
 
 TABLE = Path(__file__).parents[3] / "docs" / "_ext" / "mistakes.toml"
@@ -43,6 +45,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ca, key = Authority(), new_key("rsa2048")
     (place / "ca.pem").write_bytes(ca.pem)
     (place / "node.pem").write_bytes(ca.issue("node", key=key).pem)
+    policy = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("2.23.140.1.2.1"), None)])
+    for name, extended in (
+        ("server", [SERVER_AUTH]),
+        ("client", [CLIENT_AUTH]),
+        ("public", [SERVER_AUTH, CLIENT_AUTH]),
+    ):
+        issued = ca.issue(name, key=key, extended=extended, extensions=[(policy, False)] if name == "public" else [])
+        (place / f"{name}.pem").write_bytes(issued.pem)
     (place / "node.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     (place / "node.key").chmod(0o600)
     return place
