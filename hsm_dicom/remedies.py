@@ -66,9 +66,14 @@ def _by_hand(facts: Facts) -> str:
 
 
 def _unlock(facts: Facts) -> str | None:
-    if _is_so(facts) or facts.uri.startswith("card:"):
+    if _is_so(facts):
         return None
-    return f"The security officer must set a new one: hsm-dicom token set-pin {_word(facts.uri)}"
+    command = f"hsm-dicom token reset-pin {_word(facts.uri)}"
+    if not facts.uri.startswith("card:"):
+        return f"The security officer must set a new one: {command}"
+    if not any(f"profile={name}" in facts.uri for name in ("piv", "openpgp")):
+        return None
+    return f"Set a new one with the card's PUK (PIV) or admin PIN (OpenPGP): {command}"
 
 
 def _last_retry(facts: Facts) -> str | None:

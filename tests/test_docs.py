@@ -147,7 +147,14 @@ def test_the_tutorial_on_signatures(rehearsal: Path) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        *("accept-an-hsm", "see-what-you-have", "keep-records", "renew-a-certificate", "add-an-intermediate"),
+        *(
+            "accept-an-hsm",
+            "see-what-you-have",
+            "keep-records",
+            "reset-a-pin",
+            "renew-a-certificate",
+            "add-an-intermediate",
+        ),
         *("time-stamp", "two-hsms", "policies"),
     ],
 )

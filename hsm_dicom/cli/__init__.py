@@ -12,6 +12,7 @@
 | `commands.iscl`                   | iscl trace                                                                    |
 | `commands.tls`                    | tls profiles, probe                                                           |
 | `commands.token`                  | token list, info, init, check, login, clear-rejected-pin, change-pin, set-pin |
+| `commands.token_reset`            | token reset-pin                                                               |
 | `commands.key`                    | key generate, list, import-cert, delete-cert, delete                          |
 | `commands.key_requests`           | key csr, public                                                               |
 | `commands.secret`, `components`   | secret import, generate, list, delete; the components that officers type      |

@@ -84,6 +84,7 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
     ("token", "clear-rejected-pin"): ("No refusal of the token is recorded.", "The token is unknown."),
     ("token", "change-pin"): ("The PIN was changed.", "The PIN was not changed."),
     ("token", "set-pin"): ("The PIN was set.", "The PIN was not set."),
+    ("token", "reset-pin"): ("The PIN was set.", "The PIN was not set."),
     ("key", "generate"): ("The key was generated.", "No key was generated."),
     ("key", "list"): ("The keys were listed.", "The token was not found or could not be read."),
     ("key", "csr"): ("The request was written.", "No request was written."),

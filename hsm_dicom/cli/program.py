@@ -33,6 +33,7 @@ from hsm_dicom.cli.commands.sign import sign
 from hsm_dicom.cli.commands.signatures import app as signatures_app
 from hsm_dicom.cli.commands.tls import app as tls_app
 from hsm_dicom.cli.commands.token import app as token_app
+from hsm_dicom.cli.commands.token_reset import register as register_token_reset
 from hsm_dicom.cli.commands.verify import EXAMPLE as VERIFY_EXAMPLE
 from hsm_dicom.cli.commands.verify import verify
 from hsm_dicom.cli.options import Operator, Verbose
@@ -70,6 +71,7 @@ app.command("listen", epilog=LISTEN_EXAMPLE, rich_help_panel=_NETWORK)(listen)
 app.add_typer(gateway_app, name="gateway", rich_help_panel=_NETWORK)
 app.add_typer(tls_app, name="tls", rich_help_panel=_NETWORK)
 app.add_typer(iscl_app, name="iscl", rich_help_panel=_NETWORK)
+register_token_reset(token_app)
 app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)
 register_key_requests(key_app)
 app.add_typer(key_app, name="key", rich_help_panel=_DEVICES)

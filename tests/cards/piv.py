@@ -36,14 +36,18 @@ class PivCard(Iso7816Card):
     atr = atr(b"HSM TEST PIV")
     aids = (AID,)
 
-    def __init__(self, serial: str, pin: bytes, *, extended: bool, slots: str = "9a9c9d9e") -> None:
+    def __init__(
+        self, serial: str, pin: bytes, *, extended: bool, slots: str = "9a9c9d9e", puk: str = "12345678"
+    ) -> None:
         super().__init__(extended=extended)
+        self.puk = PinObject(puk.encode().ljust(8, b"\xff"))
         self.pins[0x80] = PinObject(pin.ljust(8, b"\xff"))
         self.keys: dict[int, tuple[int, Key]] = {}
         self.objects = {_CHUID: tlv(0x34, bytes.fromhex(serial)) + tlv(0x35, b"20991231") + tlv(0xFE, b"")}
         for slot in bytes.fromhex(slots):
             self._personalise(slot)
-        self.handlers |= {0x20: self.verify, 0x87: self.general_authenticate, 0xCB: self.get_data}
+        self.handlers |= {0x20: self.verify, 0x2C: self.reset_retry_counter}
+        self.handlers |= {0x87: self.general_authenticate, 0xCB: self.get_data}
 
     def selection(self) -> bytes:
         """The application property template (part 2, 3.1.1)."""
@@ -57,6 +61,16 @@ class PivCard(Iso7816Card):
         if tag not in self.objects:
             raise Refusal(0x6A82)
         return tlv(0x53, self.objects[tag])
+
+    def reset_retry_counter(self, command: Command) -> bytes:
+        """RESET RETRY COUNTER with the PUK and the new PIN, eight bytes each (part 2, 3.2.3)."""
+        if (command.p1, command.p2) != (0x00, 0x80):
+            raise Refusal(0x6A88)
+        if len(command.data) != 16 or not command.data[8:14].isdigit():
+            raise Refusal(0x6A80)
+        self.puk.present(command.data[:8])
+        self.pins[0x80] = PinObject(command.data[8:])
+        return b""
 
     def general_authenticate(self, command: Command) -> bytes:
         """Sign, or undo RSA, with the key in a slot (part 2, 3.2.4)."""

@@ -161,7 +161,7 @@ def test_a_user_who_is_locked_out_gets_the_command_that_keeps_the_keys(token: Te
 
     credentials = Credentials(parse_pin_source(token.pin), RefusalMemory())
     locked = dataclasses.replace(info, flags=info.flags | TokenFlag.USER_PIN_LOCKED)
-    with pytest.raises(PinLockedError, match="officer must set a new one: hsm-dicom token set-pin 'pkcs11:"):
+    with pytest.raises(PinLockedError, match="officer must set a new one: hsm-dicom token reset-pin 'pkcs11:"):
         check_flags(locked, credentials, UserType.USER)
     unset = dataclasses.replace(info, flags=info.flags & ~TokenFlag.USER_PIN_INITIALIZED)
     with pytest.raises(

@@ -18,6 +18,7 @@
 | `secrets`            | secret keys for authentication and MACs                                                    |
 | `search`             | finding a card                                                                             |
 | `check`              | self-test of a card                                                                        |
+| `officer`            | setting a new PIN with the PUK or the admin PIN                                            |
 | `monitor`            | events of readers: a card is inserted or removed                                           |
 | `opening`            | from a `card:` URI to a card, a key or secret keys                                         |
 """

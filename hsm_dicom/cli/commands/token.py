@@ -391,7 +391,7 @@ def set_pin(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Set the user PIN as the security officer, where it was never set or is locked. Keys stay as they are."""
+    """Set the user PIN as the security officer, where it was never set. Keys stay as they are."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.pin_sources import new_pin_source, pin_source_of
     from hsm_dicom.cli.records import keep_record

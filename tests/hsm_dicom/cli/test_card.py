@@ -161,3 +161,17 @@ def test_what_is_no_card_uri_is_refused(run: Run, pcscd: object) -> None:
     result = run("card", "info", "pkcs11:token=x")
     assert result.status == exits.FAILED
     assert "begins with 'card:'" in result.err
+
+
+def test_a_pin_is_reset_with_the_puk_and_recorded(run: Run, put_in: PutIn, tmp_path: Path) -> None:
+    card = put_in(card="piv", slots="9c")
+    record = tmp_path / "reset.json"
+    given = ("--so-pin", set_pin("12345678"), "--new-pin", set_pin("654321"))
+    done = run("token", "reset-pin", URI, *given, "--record", record)
+    assert done.status == exits.OK, done.err
+    assert "is set. Write the new PIN" in done.out
+    written = json.loads(record.read_text())
+    assert card.description["serial"] in written["device"]
+    assert [one["step"] for one in written["steps"]] == ["set-pin"]
+    assert not {"654321", "12345678"} & set(record.read_text().split('"'))
+    assert run("card", "check", URI, "--pin", set_pin("654321")).status == exits.OK

@@ -22,7 +22,7 @@ from tokens.keys import compute_spki_sha256
 
 CEREMONIES = {
     *("key generate", "key csr", "key import-cert", "key delete-cert", "key delete"),
-    *("token init", "token set-pin", "token change-pin"),
+    *("token init", "token set-pin", "token reset-pin", "token change-pin"),
     *("secret import", "secret generate", "secret delete"),
 }
 

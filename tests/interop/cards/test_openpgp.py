@@ -10,21 +10,26 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from tests.cards.daemon import Daemon
-from tests.cards.foreign import USER_PIN, foreign_card, make_openpgp_key
+from tests.cards.foreign import ADMIN_PIN, USER_PIN, foreign_card, make_openpgp_key
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key
+from tokens.card_uri import CardUri
 from tokens.errors import (
     CardLostError,
     MechanismNotOfferedError,
     OperationFailedError,
+    PinError,
     PinNotPresentedError,
     PinRefusedError,
     UnsupportedKeyError,
 )
 from tokens.keys import PrivateKey
 from tokens.manager import default_manager
+from tokens.pins.refusals import RefusalMemory
 from tokens.policy import Weakness
+from tokens.smartcard.officer import reset_pin
+from tokens.smartcard.opening import open_card
 from tokens.smartcard.search import list_cards
 
 READER = "Rig A 00 00"
@@ -138,3 +143,18 @@ def test_its_elliptic_curve_key_signs(card: str) -> None:
         assert isinstance(public, ec.EllipticCurvePublicKey)
         ecdsa = ec.ECDSA(SHA256)
         public.verify(key.sign(b"data", ecdsa), b"data", ecdsa)  # type: ignore[call-arg, arg-type]
+
+
+def test_a_locked_pin_is_set_anew_with_the_admin_pin(pcscd: Daemon, tmp_path: Path, state_folder: Path) -> None:
+    uri, memory = "card:reader=Rig%20A*;profile=openpgp", RefusalMemory()
+    with foreign_card(pcscd, READER, "jcecard", tmp_path):
+        make_openpgp_key(READER, AUTH, RSA_2048)
+        for wrong in ("111111", "222222", "333333"):
+            with pytest.raises(PinError), open_key(f"{uri};key=auth", pin=AtHand(wrong), last_try=True) as key:
+                key.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
+        with open_card(default_manager().cards, CardUri.parse(uri)) as application:
+            with pytest.raises(PinRefusedError):
+                reset_pin(application, AtHand("00000000"), AtHand("654321"), memory)
+            reset_pin(application, AtHand(ADMIN_PIN), AtHand("654321"), memory)
+        with opened("auth", "654321") as key:
+            key.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]

@@ -57,6 +57,11 @@ def verify(reference: int, pin: bytes | bytearray) -> Command:
     return Command("VERIFY", 0x20, 0x00, reference, pin)
 
 
+def reset_retry_counter(reference: int, data: bytes | bytearray, *, verified: bool = False) -> Command:
+    """RESET RETRY COUNTER (7.5.10): the code and the new PIN; only the new PIN if the code was `verified`."""
+    return Command("RESET RETRY COUNTER", 0x2C, 0x02 if verified else 0x00, reference, data)
+
+
 def get_challenge(length: int = CHALLENGE_LENGTH) -> Command:
     """GET CHALLENGE (7.5.3): random bytes, good for the very next command."""
     return Command("GET CHALLENGE", 0x84, 0x00, 0x00, expected=length)

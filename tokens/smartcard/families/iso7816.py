@@ -52,6 +52,10 @@ class Iso7816Family:
         """Return the retry counter from an empty VERIFY."""
         return read_retry_counter(session, pin)
 
+    def read_code_retries(self, session: CardSession) -> int | None:
+        """Return None: the card does not report it."""
+        return None
+
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
         """Return the certificate in the file that the profile names."""
         if key.certificate is None:

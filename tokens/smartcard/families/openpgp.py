@@ -52,6 +52,11 @@ class OpenPgpFamily:
         status = _data_object(session, _PW_STATUS)
         return status[4] if len(status) == 7 else None
 
+    def read_code_retries(self, session: CardSession) -> int | None:
+        """Return the retry counter of PW3 from the PW status bytes (4.4.1)."""
+        status = _data_object(session, _PW_STATUS)
+        return status[6] if len(status) == 7 else None
+
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
         """Return the cardholder certificate, which is the authentication key's (4.4.1, tag 7F21)."""
         if key.certificate is None:

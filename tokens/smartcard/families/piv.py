@@ -49,6 +49,10 @@ class PivFamily:
         """Return the retry counter from an empty VERIFY (part 2, 3.2.1)."""
         return read_retry_counter(session, pin)
 
+    def read_code_retries(self, session: CardSession) -> int | None:
+        """Return None: the card does not report it."""
+        return None
+
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
         """Return the slot's certificate (part 1, appendix A)."""
         if key.certificate is None:

@@ -30,6 +30,9 @@ class CardFamily(Protocol):
     def read_retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Return the retry counter, or None if the card does not report it or considers the PIN verified."""
 
+    def read_code_retries(self, session: CardSession) -> int | None:
+        """Return the retry counter of the PUK or admin PIN, or None if the card does not report it."""
+
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
         """Return the key's certificate, or None if there is none."""
 
