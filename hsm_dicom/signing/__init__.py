@@ -10,6 +10,7 @@
 | `checks`       | check of a time stamp against its signature; the event about a signature        |
 | `batch`        | `sign_jobs`: many files, on any executor                                        |
 | `prepared`      | the files of one task, as passed between workers and the process with the key   |
+| `insertions`   | sign an object, and return what the signature inserts                          |
 | `resume`       | find the files that an earlier run signed, from the files alone                 |
 | `late_stamps`  | add time stamps to existing signatures                                          |
 """

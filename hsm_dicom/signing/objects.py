@@ -147,7 +147,7 @@ def sign(
     _check_target(source, target)
     identity.select().require_current()
     with open_input(source) as path:
-        identity, plan, signature = _sign(path, identity, request)
+        identity, plan, signature = sign_plan(path, identity, request)
         token = None if stamp is None else stamp(signature)
         if target is None:
             buffer = io.BytesIO()
@@ -165,8 +165,12 @@ def sign(
     return decode_dataset(buffer.getvalue()) if is_dataset(source) else buffer.getvalue()
 
 
-def _sign(path: ObjectSource, signer: Identity, request: SigningRequest) -> tuple[Identity, Plan, bytes]:
-    """Sign the digest. If the signer has siblings and the chosen one is lost, begin again with another one."""
+def sign_plan(path: ObjectSource, signer: Identity, request: SigningRequest) -> tuple[Identity, Plan, bytes]:
+    """Sign the digest of an object; return who signed it, what was signed, and the signature.
+
+    If the signer has siblings and the chosen one is lost, it is begun again with another one. Raises `TokenError`,
+    `SignatureError` and `DicomFileError`.
+    """
     lost: dict[int, TokenError] = {}
     while True:
         chosen = signer.select()

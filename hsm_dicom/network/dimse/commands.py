@@ -10,13 +10,18 @@ from hsm_dicom.network.errors import PDUError
 AFFECTED_SOP_CLASS_UID = 0x00000002
 COMMAND_FIELD = 0x00000100
 MESSAGE_ID = 0x00000110
+MESSAGE_ID_RESPONDED_TO = 0x00000120
 COMMAND_DATA_SET_TYPE = 0x00000800
+STATUS, ERROR_COMMENT = 0x00000900, 0x00000902
 AFFECTED_SOP_INSTANCE_UID = 0x00001000
 
 NO_DATA_SET = 0x0101
 """The Command Data Set Type of a message without a Data Set."""
 
-C_STORE_RQ, C_CANCEL_RQ = 0x0001, 0x0FFF
+C_STORE_RQ, C_STORE_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0FFF
+
+COMMENT_LENGTH = 64
+"""Characters of an Error Comment at the most (PS3.7, Annex E; VR LO)."""
 
 _HEADER = struct.Struct("<HHI")
 _RESPONSE = 0x8000
@@ -74,3 +79,24 @@ class CommandSet:
     def text(self, tag: int) -> str:
         """Return the value of an element of characters, without its padding; empty if it is missing."""
         return self.elements.get(tag, b"").decode("latin-1").rstrip("\0 ")
+
+
+def encode_store_response(request: CommandSet, status: int, comment: str = "") -> bytes:
+    """Encode the C-STORE-RSP to a request (PS3.7, 9.3.1.2); of `comment`, what fits into an Error Comment is sent."""
+    elements = {
+        AFFECTED_SOP_CLASS_UID: request.elements.get(AFFECTED_SOP_CLASS_UID, b""),
+        COMMAND_FIELD: _encode_number(C_STORE_RSP),
+        MESSAGE_ID_RESPONDED_TO: _encode_number(request.number(MESSAGE_ID)),
+        COMMAND_DATA_SET_TYPE: _encode_number(NO_DATA_SET),
+        STATUS: _encode_number(status),
+        AFFECTED_SOP_INSTANCE_UID: request.elements.get(AFFECTED_SOP_INSTANCE_UID, b""),
+    }
+    if comment:
+        text = comment[:COMMENT_LENGTH].encode("ascii", "replace").replace(b"\\", b"/")
+        elements[ERROR_COMMENT] = text + b" " * (len(text) % 2)
+    body = b"".join(_HEADER.pack(0, tag, len(elements[tag])) + elements[tag] for tag in sorted(elements))
+    return _HEADER.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+
+
+def _encode_number(number: int) -> bytes:
+    return number.to_bytes(2, "little")

@@ -1,3 +1,15 @@
-"""What the Storage SCP needs besides its service: ``sop_classes`` that it accepts, ``incoming`` Data Sets on their
-way to disk, ``writeback`` while they arrive, ``leftovers`` of receptions that never ended, and ``policy_check`` and
-``signature_check`` for received objects."""
+"""What the storing of received objects needs besides its service.
+
+| module            | contents                                                                       |
+|-------------------|--------------------------------------------------------------------------------|
+| `sop_classes`     | the SOP Classes that a listener accepts                                        |
+| `incoming`        | a Data Set on its way to disk                                                  |
+| `writeback`       | the writing to disk while it arrives                                           |
+| `leftovers`       | files of receptions that never ended                                           |
+| `soundness`       | whether a file is what its request says                                        |
+| `comparison`      | whether two files hold the same object                                         |
+| `policy_check`    | whether an object is accepted: by a policy                                     |
+| `signature_check` | the same by its signatures alone                                               |
+| `folders`         | folders for objects                                                            |
+| `quarantine`      | keeping what was not accepted                                                  |
+"""

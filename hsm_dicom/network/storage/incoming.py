@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 from pydicom.uid import UID
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
-from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.network.dimse.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, CommandSet
 from hsm_dicom.network.errors import NetworkError
@@ -38,6 +37,9 @@ TOO_LARGE = 0xC003
 """Likewise: the Data Set is longer than this listener takes."""
 
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
+_LOOK_BYTES = 8 << 20
+"""Bytes after which the free space of the file system is looked at again."""
+
 _BUFFER_BYTES = 1 << 16
 """Bytes that are collected for one write. What comes in longer parts is written without a copy."""
 
@@ -53,14 +55,26 @@ class RefusedInstanceError(NetworkError):
 class Incoming:
     """One Data Set. `sop_class_uid` and `sop_instance_uid` are those of the request, or None where they are no UIDs."""
 
-    def __init__(self, folder: Path, context: PresentationContext, command: CommandSet, largest: int) -> None:
-        """Open nothing yet. `largest` is the most bytes that the Data Set may have."""
-        self.transfer_syntax_uid = str(context.transfer_syntax[0])
+    def __init__(
+        self,
+        folder: Path,
+        abstract_syntax: str,
+        transfer_syntax: str,
+        command: CommandSet,
+        largest: int,
+        minimum_free: int = 0,
+    ) -> None:
+        """Open nothing yet. The syntaxes are those of the presentation context.
+
+        `largest` is the most bytes that the Data Set may have, `minimum_free` the bytes of the file system that it must
+        leave.
+        """
+        self.transfer_syntax_uid = transfer_syntax
         self.sop_class_uid = uid_or_none(command.text(AFFECTED_SOP_CLASS_UID))
         self.sop_instance_uid = uid_or_none(command.text(AFFECTED_SOP_INSTANCE_UID))
         self._folder = folder
-        self._largest = largest
-        self._size = 0
+        self._largest, self._minimum_free = largest, minimum_free
+        self._size = self._looked_at = 0
         self._file: BinaryIO | None = None
         self._writeback: Writeback | None = None
         self._path: Path | None = None
@@ -68,7 +82,7 @@ class Incoming:
         self._failure: OSError | RefusedInstanceError | None = None
         if self.sop_instance_uid is None:
             self._failure = RefusedInstanceError(INVALID_INSTANCE, "The Affected SOP Instance UID is not a UID.")
-        elif self.sop_class_uid != context.abstract_syntax:
+        elif self.sop_class_uid != abstract_syntax:
             self._failure = RefusedInstanceError(
                 SOP_CLASS_NOT_SUPPORTED, "The SOP Class is not that of the presentation context."
             )
@@ -81,6 +95,8 @@ class Incoming:
         try:
             if self._size > self._largest:
                 raise RefusedInstanceError(TOO_LARGE, f"The Data Set has more than {self._largest >> 20} MiB.")
+            if self._minimum_free and (self._file is None or self._size - self._looked_at > _LOOK_BYTES):
+                self._require_room()
             if self._file is None or self._writeback is None:
                 self._file = self._open()
                 self._writeback = Writeback(self._file)
@@ -90,8 +106,11 @@ class Incoming:
             self._failure = failure
             self.discard()
 
-    def finish(self) -> Path:
-        """Return the whole file, forced to disk; `discard` removes it. Raises `RefusedInstanceError` and `OSError`."""
+    def finish(self, *, synced: bool = True) -> Path:
+        """Return the whole file; `discard` removes it. Raises `RefusedInstanceError` and `OSError`.
+
+        It is forced to disk unless `synced` is False.
+        """
         if self._failure is None and self._file is None:
             self._failure = RefusedInstanceError(CANNOT_UNDERSTAND, "There is no Data Set.")
         if self._failure is not None:
@@ -100,7 +119,8 @@ class Incoming:
             raise RuntimeError("This Data Set was discarded.")
         with self._file:
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if synced:
+                os.fsync(self._file.fileno())
         return self._path
 
     def discard(self) -> None:
@@ -116,6 +136,12 @@ class Incoming:
                 path.unlink(missing_ok=True)
         if lock is not None:
             os.close(lock)
+
+    def _require_room(self) -> None:
+        self._looked_at = self._size
+        there = os.statvfs(self._folder)
+        if there.f_bavail * there.f_frsize < self._minimum_free:
+            raise RefusedInstanceError(OUT_OF_RESOURCES, "This node has too little free disk space; send it again.")
 
     def _open(self) -> BinaryIO:
         meta = create_file_meta(

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hsm_dicom.network.dimse.commands import COMMENT_LENGTH
 from hsm_dicom.network.storage.signature_check import check_signatures
 from hsm_dicom.report import json_line
 from hsm_dicom.validation import PolicyValidator, PolicyVerdict, emit_events
-
-COMMENT_LENGTH = 64
-"""Characters of an Error Comment at the most (PS3.7, Annex E; VR LO)."""
 
 
 @dataclass(frozen=True)

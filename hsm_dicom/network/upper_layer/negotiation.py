@@ -105,6 +105,19 @@ def list_answers(pdu: PDU) -> list[ContextAnswer]:
     return answers
 
 
+def read_maximum_length(pdu: PDU) -> int:
+    """Return the longest P-DATA-TF that the sender of an A-ASSOCIATE-RQ or -AC takes, in bytes; 0 for no limit.
+
+    See PS3.8, D.1. Raises `PDUError` if the PDU is malformed.
+    """
+    for kind, start, end in _sound_items(pdu):
+        if kind == _USER_INFORMATION:
+            for sub, first, last in _items(pdu.data, start, end, "the user information"):
+                if sub == _MAXIMUM_LENGTH:
+                    return int.from_bytes(pdu.data[first:last], "big")
+    return 0
+
+
 def copy_titles(source: bytes, target: bytearray) -> None:
     """Write both AE titles of one A-ASSOCIATE PDU over those of another, octet for octet."""
     end = _CALLING + _TITLE

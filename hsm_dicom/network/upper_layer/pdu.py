@@ -44,6 +44,7 @@ _SHORT = 4
 """Length of A-ASSOCIATE-RJ, A-RELEASE-RQ, A-RELEASE-RP and A-ABORT (PS3.8, Tables 9-21 to 9-26)."""
 
 _PROVIDER = 2
+_WHOLE_COMMAND = 3
 _PDV_HEADER = 4
 
 _RECORD = 1 << 14
@@ -217,3 +218,14 @@ def abort(reason: int = 0) -> bytes:
 def rejection(result: int, source: int, reason: int) -> bytes:
     """Encode an A-ASSOCIATE-RJ PDU (PS3.8, 9.3.4)."""
     return bytes([ASSOCIATE_RJ, 0, 0, 0, 0, _SHORT, 0, result, source, reason])
+
+
+def release_request() -> bytes:
+    """Encode an A-RELEASE-RQ PDU (PS3.8, 9.3.6)."""
+    return bytes([RELEASE_RQ, 0, 0, 0, 0, _SHORT, 0, 0, 0, 0])
+
+
+def encode_command(context_id: int, command: bytes) -> bytes:
+    """Encode a P-DATA-TF PDU with a whole command set (PS3.8, 9.3.5 and E.2)."""
+    value = (len(command) + 2).to_bytes(4, "big") + bytes([context_id, _WHOLE_COMMAND]) + command
+    return bytes([P_DATA_TF, 0]) + len(value).to_bytes(4, "big") + value

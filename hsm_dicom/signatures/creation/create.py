@@ -268,10 +268,13 @@ def stage(
     if plan.repaired is not None and output is None:
         raise CopyInPlaceError(plan.name, "needs a clean copy, which never replaces the original.")
     with (
-        _write_signed(plan, signature, timestamp) as (file, edits),
+        open_signed(plan, signature, timestamp) as (file, edits),
         StagedFile(file, edits, output, overwrite=overwrite) as new,
     ):
-        yield new, _report(plan, plan.name if output is None else os.fspath(output), timestamped=timestamp is not None)
+        yield (
+            new,
+            make_report(plan, plan.name if output is None else os.fspath(output), timestamped=timestamp is not None),
+        )
 
 
 def finish_stream(
@@ -286,14 +289,16 @@ def finish_stream(
 
     Raises the errors of ``finish`` and of ``write``. After an error, some parts may have been written.
     """
-    with _write_signed(plan, signature, timestamp) as (file, edits):
+    with open_signed(plan, signature, timestamp) as (file, edits):
         write_stream(file, edits, write)
-    return _report(plan, target, timestamped=timestamp is not None)
+    return make_report(plan, target, timestamped=timestamp is not None)
 
 
 @contextmanager
-def _write_signed(plan: Plan, signature: bytes, timestamp: bytes | None) -> Iterator[tuple[EncodedFile, list[Edit]]]:
-    """Reopen the object and yield it with the edits that add the signature."""
+def open_signed(
+    plan: Plan, signature: bytes, timestamp: bytes | None = None
+) -> Iterator[tuple[EncodedFile, list[Edit]]]:
+    """Reopen the object and yield it with the edits that add the signature. Raises the errors of ``finish``."""
     request = plan.request
     if not is_made_by(_certificate_key(request), signature, plan.digest, find_mac_algorithm(request.mac)):
         raise KeyMismatchError(
@@ -311,7 +316,8 @@ def _write_signed(plan: Plan, signature: bytes, timestamp: bytes | None) -> Iter
         yield file, make_insertion_edits(file, plan.insertion, plan.mac_item, item)
 
 
-def _report(plan: Plan, target: str, *, timestamped: bool) -> SigningReport:
+def make_report(plan: Plan, target: str, *, timestamped: bool) -> SigningReport:
+    """Return the report on a signature that was written to a target."""
     request = plan.request
     return SigningReport(
         source=plan.name,

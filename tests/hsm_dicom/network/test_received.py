@@ -15,8 +15,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
 
 from hsm_dicom.network.errors import SettingsError
-from hsm_dicom.network.receive import Receiver, same_data_set
+from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.settings import StorageSettings
+from hsm_dicom.network.storage.comparison import same_data_set
 from hsm_dicom.network.storage.incoming import (
     CANNOT_UNDERSTAND,
     DOES_NOT_MATCH_SOP_CLASS,
