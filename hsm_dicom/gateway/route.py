@@ -25,7 +25,9 @@ from hsm_dicom.gateway.authorisation import (
     refuse_for_now,
 )
 from hsm_dicom.gateway.events import RelayEnded, RelayOpened, RelayRefused, RouteChanged
+from hsm_dicom.gateway.hold import Caller, Holder, MakeHolder
 from hsm_dicom.gateway.relay.association import Call, RelayedAssociation
+from hsm_dicom.gateway.relay.holding_association import make_association
 from hsm_dicom.gateway.relay.negotiation import Acceptance
 from hsm_dicom.gateway.services import find_service
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
@@ -47,10 +49,19 @@ _LOOK_SECONDS = 0.2
 
 
 class Route:
-    """A route and its associations. Thread-safe. `make_tap` makes the taps of associations that are inspected."""
+    """A route and its associations. Thread-safe.
 
-    def __init__(self, settings: RouteSettings, target: Target, make_tap: MakeTap | None = None) -> None:
-        self._settings, self._target, self._make_tap = settings, target, make_tap
+    `make_tap` makes the taps of associations that are inspected, `make_holder` what holds the objects of associations.
+    """
+
+    def __init__(
+        self,
+        settings: RouteSettings,
+        target: Target,
+        make_tap: MakeTap | None = None,
+        make_holder: MakeHolder | None = None,
+    ) -> None:
+        self._settings, self._target, self._make_tap, self._make_holder = settings, target, make_tap, make_holder
         self._running: set[RelayedAssociation] = set()
         self._sources = Sources(settings.limits)
         self._places = 0
@@ -59,6 +70,7 @@ class Route:
         self._accepted = self._aborted = self._forth = self._back = 0
         self._refused: Counter[str] = Counter()
         self._instances: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
         self._last_used: datetime | None = None
         self._last_error = ""
         self._last_error_at: datetime | None = None
@@ -98,7 +110,8 @@ class Route:
     ) -> bytes | None:
         """Do as `begin` does, with what `find_source` returned."""
         with self._changing:  # all of one reload
-            settings, target, make_tap = self._settings, self._target, self._make_tap
+            settings, target = self._settings, self._target
+            make_tap, make_holder = self._make_tap, self._make_holder
         if isinstance(source, RouteRefusal):
             return self.refuse(source, secured.facts, address, request)
         refusal = self._take_place(address, settings)
@@ -106,7 +119,7 @@ class Route:
             return self.refuse(refusal, secured.facts, address, request)
         call = Call(secured, address, request, source, settings, target)
         try:
-            self._start(call, make_tap)
+            self._start(call, make_tap, make_holder)
         except (MemoryError, OSError, RuntimeError) as error:
             self._free_place(address)
             short = refuse_for_limit(
@@ -129,10 +142,16 @@ class Route:
         report_refusal(self._settings.name, refused, facts, address, request)
         return rejection(refusal.result, refusal.source, refusal.reason)
 
-    def replace(self, settings: RouteSettings, target: Target, make_tap: MakeTap | None = None) -> None:
+    def replace(
+        self,
+        settings: RouteSettings,
+        target: Target,
+        make_tap: MakeTap | None = None,
+        make_holder: MakeHolder | None = None,
+    ) -> None:
         """Use other settings for new associations; those that run go on as they began."""
         with self._changing:
-            self._settings, self._target, self._make_tap = settings, target, make_tap
+            self._settings, self._target, self._make_tap, self._make_holder = settings, target, make_tap, make_holder
             self._sources.limits = settings.limits
 
     def close(self) -> None:
@@ -178,6 +197,7 @@ class Route:
                 octets_forth=self._forth + sum(one.octets_forth for one in running),
                 octets_back=self._back + sum(one.octets_back for one in running),
                 instances=dict(self._instances),
+                held=dict(self._held),
                 last_used=self._last_used,
                 last_error=self._last_error,
                 last_error_at=self._last_error_at,
@@ -269,11 +289,13 @@ class Route:
             self._places -= 1
             self._changing.notify_all()
 
-    def _start(self, call: Call, make_tap: MakeTap | None) -> None:
-        association = RelayedAssociation(
+    def _start(self, call: Call, make_tap: MakeTap | None, make_holder: MakeHolder | None) -> None:
+        at = format_address(call.address)
+        association = make_association(
             call,
             self,
-            None if make_tap is None else lambda: make_tap(format_address(call.address), self._count_instance),
+            None if make_tap is None else lambda: make_tap(at, self._count_instance),
+            None if make_holder is None else functools.partial(self._hold_object, call, make_holder),
             functools.partial(self._sources.delay, call.address[0]),
         )
         with self._changing:
@@ -285,6 +307,15 @@ class Route:
                 self._running.discard(association)
             association.discard()
             raise
+
+    def _hold_object(self, call: Call, first: MakeHolder) -> Holder:
+        """Return what holds an object now: after a reload with the new keys, if the route still holds objects."""
+        make_holder = self._make_holder or first
+        return make_holder(Caller(format_address(call.address), call.request.calling_ae_title, self._count_held))
+
+    def _count_held(self, outcome: str) -> None:
+        with self._changing:
+            self._held[outcome] += 1
 
     def _count_instance(self, outcome: str) -> None:
         with self._changing:

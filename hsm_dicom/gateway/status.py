@@ -74,6 +74,9 @@ class RouteStatus:
     instances: Mapping[str, int] = field(default_factory=dict)
     """Instances by outcome (`hsm_dicom.gateway.inspect.Outcome`): "stored", "warning", "failed", "unanswered"; with
     them the messages that were "not-followed". Empty if the route does not inspect."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Objects that were held, by what became of them (`hsm_dicom.gateway.holding.outcomes.HeldOutcome`). Empty if the
+    route holds none."""
     last_used: datetime | None = None
     last_error: str = ""
     last_error_at: datetime | None = None
@@ -134,6 +137,8 @@ class ConditionKind(StrEnum):
     CRL_ENDING = "crl-ending"
     ROUTE_DOWN = "route-down"
     LIMIT_REACHED = "limit-reached"
+    OBJECTS_REFUSED = "objects-refused"
+    """A route has refused an object, or relayed one in spite of a problem."""
     CLOCK = "clock"
     """The system clock is not synchronised, was set, or is behind a time that it has shown before."""
     EMERGENCY = "emergency"

@@ -6,6 +6,7 @@ idle association then costs nothing.
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
@@ -15,11 +16,12 @@ from typing import Protocol
 
 from hsm_dicom.gateway.authorisation import RouteRefusal, refuse_for_now
 from hsm_dicom.gateway.relay.commands import CommandGuard
-from hsm_dicom.gateway.relay.flow import Flow
+from hsm_dicom.gateway.relay.flow import AnyFlow, Flow
 from hsm_dicom.gateway.relay.framing import Framing
 from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.gateway.relay.negotiation import Acceptance, make_acceptance, make_request
 from hsm_dicom.gateway.relay.opening import Failure, Unanswered, request_association
+from hsm_dicom.gateway.relay.parting import finish, part, send
 from hsm_dicom.gateway.relay.turns import MOVES, turns
 from hsm_dicom.gateway.relay.waiting import Waiting
 from hsm_dicom.gateway.services import Service
@@ -38,10 +40,7 @@ from hsm_dicom.transport.alarm import Alarm
 from hsm_dicom.transport.events import log
 from hsm_dicom.transport.port import ConnectionFacts, Secured
 
-LINGER_SECONDS = 2.0
-"""How long both sides may take to close their connections after the last PDU."""
-
-_ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 """How long the answer to an A-RELEASE-RQ may take if its sender has closed its side of the connection already."""
 
 
@@ -104,7 +103,7 @@ class RelayedAssociation:
         self._must_stop = False
         self._caller = Leg(call.secured)
         self._target: Leg | None = None
-        self._flows: tuple[Flow, ...] = ()
+        self._flows: tuple[AnyFlow, ...] = ()
         self._outcome = self._why = self._late = ""
         self._deadline = self._paused_until = 0.0
         self._awaits_answer = False
@@ -192,7 +191,7 @@ class RelayedAssociation:
             return
         self._observer.note_refused(self.call, refuse_for_now(_KINDS[failure], why), False)
         has_left = failure in (Failure.CALLER_ABORTED, Failure.CALLER_LEFT)
-        self._part({self._caller: b"" if has_left else abort(), target: unanswered.for_target})
+        part(self._waiting, {self._caller: b"" if has_left else abort(), target: unanswered.for_target})
 
     def _refuse(self, why: str, *, is_target_down: bool, for_target: bytes = b"") -> None:
         refused = refuse_for_now("target-down", why)
@@ -201,7 +200,7 @@ class RelayedAssociation:
         lasts = {self._caller: rejection(refusal.result, refusal.source, refusal.reason)}
         if self._target is not None:
             lasts[self._target] = for_target
-        self._part(lasts)
+        part(self._waiting, lasts)
 
     def _pass_refusal(self, answer: PDU) -> None:
         """Pass an A-ASSOCIATE-RJ or an A-ABORT of the target as it is."""
@@ -215,7 +214,7 @@ class RelayedAssociation:
         lasts = {self._caller: answer.data}
         if self._target is not None:
             lasts[self._target] = b""
-        self._part(lasts)
+        part(self._waiting, lasts)
 
     def _accept(self, answer: PDU, target: Leg) -> None:
         try:
@@ -224,10 +223,8 @@ class RelayedAssociation:
             self._end_unanswered(Unanswered(Failure.TARGET_WRONG, str(problem), abort()), target)
             return
         tap = self._make_tap() if self._make_tap is not None else None
-        forth = Flow(self._caller, target, self._make_framing(Direction.FORTH, acceptance, tap))
-        back = Flow(target, self._caller, self._make_framing(Direction.BACK, acceptance, tap), acceptance.data)
+        forth, back = self._flows = self._make_flows(answer, acceptance, tap)
         forth.framing.other, back.framing.other = back.framing, forth.framing
-        self._flows = (forth, back)
         self._observer.note_opened(self, acceptance, target.facts)
         if tap is None:
             self._relay(forth, back)
@@ -238,6 +235,20 @@ class RelayedAssociation:
         finally:
             tap.end()
 
+    def _make_flows(self, answer: PDU, acceptance: Acceptance, tap: Tap | None) -> tuple[AnyFlow, AnyFlow]:
+        """Return the two directions. `answer` is the A-ASSOCIATE-AC of the target."""
+        return (
+            Flow(self._caller, self._connected, self._make_framing(Direction.FORTH, acceptance, tap)),
+            Flow(self._connected, self._caller, self._make_framing(Direction.BACK, acceptance, tap), acceptance.data),
+        )
+
+    @property
+    def _connected(self) -> Leg:
+        """The connection to the target, which is there behind the negotiation."""
+        if self._target is None:
+            raise RuntimeError("The target is not connected.")
+        return self._target
+
     def _make_framing(self, direction: Direction, acceptance: Acceptance, tap: Tap | None) -> Framing:
         services = self.call.settings.services
         guard = None if Service.ANY in services else CommandGuard(acceptance.contexts, services)
@@ -245,7 +256,7 @@ class RelayedAssociation:
 
     # -- octets -----------------------------------------------------------------------------------------------
 
-    def _relay(self, forth: Flow, back: Flow) -> None:
+    def _relay(self, forth: AnyFlow, back: AnyFlow) -> None:
         idle = self.call.settings.idle_seconds
         self._deadline, self._late = time.monotonic() + idle, f"no octet came within {idle:g} seconds"
         while not self._outcome:
@@ -255,15 +266,15 @@ class RelayedAssociation:
                 turns.let_others()
             elif not self._outcome:
                 self._wait(forth, back)
-        self._finish(forth, back)
+        finish(forth, back, self._waiting, parts_at_once=self._outcome != "released")
 
-    def _move(self, forth: Flow, back: Flow) -> bool:
+    def _move(self, forth: AnyFlow, back: AnyFlow) -> bool:
         """Move what can be moved now, and see what follows from it; return whether there may be more to do."""
         now = time.monotonic()
         received = 0 if now < self._paused_until else self._receive(forth)
         if received and self._delay is not None:
             self._paused_until = now + self._delay(received)
-        moved = received + _send(forth) + self._receive(back) + _send(back)
+        moved = self._progress(now) + received + send(forth) + self._receive(back) + send(back)
         if now >= self._deadline and not moved:
             self._abort(self._late, 0)
         elif moved and not self._awaits_answer:
@@ -273,7 +284,15 @@ class RelayedAssociation:
         has_changed = self._note_ends(forth, back)
         return bool(moved or has_changed) and not self._outcome
 
-    def _receive(self, flow: Flow) -> int:
+    def _progress(self, now: float) -> int:
+        """Do what does not depend on the two legs, and return a number greater than 0 if anything has changed."""
+        return 0
+
+    def _next_time(self) -> float:
+        """Return when `_progress` has something to do at the latest, by the monotonic clock."""
+        return math.inf
+
+    def _receive(self, flow: AnyFlow) -> int:
         if not flow.wants_to_read or not flow.source.may_read:
             return 0
         try:
@@ -282,10 +301,12 @@ class RelayedAssociation:
             self._abort(f"{self._name(flow)} sent {problem}", problem.abort_reason)
             return 0
 
-    def _note_ends(self, forth: Flow, back: Flow) -> bool:
+    def _note_ends(self, forth: AnyFlow, back: AnyFlow) -> bool:
         """See whether the association is over, and by whom; return whether something has changed."""
         for this, other in ((forth, back), (back, forth)):
             if this.framing.aborted:
+                if self._goes_on_without(this, "aborted", f"{self._name(this)} aborted it"):
+                    continue
                 self._end("aborted", f"{self._name(this)} aborted it")
                 return True
             asked, answered = this.framing.release_requests, other.framing.release_answers
@@ -298,12 +319,19 @@ class RelayedAssociation:
             if not this.source.is_lost and this.framing.release_requests > other.framing.release_answers:
                 this.close()
                 self._awaits_answer = True
-                self._deadline = time.monotonic() + _ANSWER_SECONDS
-                self._late = f"{self._name(other)} did not answer the release within {_ANSWER_SECONDS:g} seconds"
+                self._deadline = time.monotonic() + ANSWER_SECONDS
+                self._late = f"{self._name(other)} did not answer the release within {ANSWER_SECONDS:g} seconds"
                 return True
             how = f" ({this.source.error})" if this.source.error else ""
-            self._end("lost", f"{self._name(this)} closed the connection without a release{how}", abort())
+            why = f"{self._name(this)} closed the connection without a release{how}"
+            if self._goes_on_without(this, "lost", why):
+                continue
+            self._end("lost", why, abort())
             return True
+        return False
+
+    def _goes_on_without(self, flow: AnyFlow, outcome: str, why: str) -> bool:
+        """Return whether the association goes on although the source of a flow has left."""
         return False
 
     def _end(self, outcome: str, why: str, last: bytes = b"") -> None:
@@ -316,13 +344,13 @@ class RelayedAssociation:
     def _abort(self, why: str, reason: int) -> None:
         self._end("aborted", why, abort(reason))
 
-    def _name(self, flow: Flow) -> str:
+    def _name(self, flow: AnyFlow) -> str:
         return "the caller" if flow is self._flows[0] else f"the target '{self.call.target.name}'"
 
-    def _wait(self, forth: Flow, back: Flow) -> None:
+    def _wait(self, forth: AnyFlow, back: AnyFlow) -> None:
         now = time.monotonic()
         is_paused = now < self._paused_until
-        until = min(self._deadline, self._paused_until) if is_paused else self._deadline
+        until = min(self._deadline, self._next_time(), self._paused_until if is_paused else math.inf)
         self._waiting.wait(
             {
                 forth.source: (forth.wants_to_read and not is_paused, back.wants_to_write),
@@ -330,53 +358,3 @@ class RelayedAssociation:
             },
             until - now,
         )
-
-    # -- the end ----------------------------------------------------------------------------------------------
-
-    def _finish(self, forth: Flow, back: Flow) -> None:
-        """Deliver what is left, and wait a little for both sides to close; the first to close closes the other."""
-        deadline = time.monotonic() + LINGER_SECONDS
-        parts_at_once = self._outcome != "released"
-        while True:
-            now = time.monotonic()
-            for flow in (forth, back):
-                flow.source.discard()
-                _send(flow)
-            for flow in (forth, back):
-                if not flow.wants_to_write and (
-                    parts_at_once or flow.source.has_ended or flow.sink.has_ended or now >= deadline
-                ):
-                    flow.sink.shut()
-                    flow.sink.discard()
-            is_over = all(flow.source.has_ended and not flow.wants_to_write for flow in (forth, back))
-            if is_over or now >= deadline:
-                return
-            self._waiting.wait(
-                {
-                    flow.source: (not flow.source.has_ended, other.wants_to_write)
-                    for flow, other in ((forth, back), (back, forth))
-                },
-                deadline - now,
-            )
-
-    def _part(self, lasts: dict[Leg, bytes]) -> None:
-        """Send each leg its last PDU, if any, and close it when the other end has closed, or soon."""
-        deadline = time.monotonic() + LINGER_SECONDS
-        rests = {leg: memoryview(last) for leg, last in lasts.items()}
-        while True:
-            for leg, rest in rests.items():
-                if rest and leg.may_write:
-                    rests[leg] = rest = rest[leg.send(rest) :]
-                if not rest or leg.is_lost:
-                    leg.shut()
-                leg.discard()
-            left = deadline - time.monotonic()
-            if left <= 0 or all(leg.has_ended for leg in rests):
-                return
-            self._waiting.wait(
-                {leg: (not leg.has_ended, bool(rest) and not leg.is_lost) for leg, rest in rests.items()}, left
-            )
-
-
-def _send(flow: Flow) -> int:
-    return flow.send() if flow.wants_to_write and flow.sink.may_write else 0

@@ -6,12 +6,44 @@ and nothing else; the memory does not grow.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from hsm_dicom.gateway.relay.framing import Framing
 from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.network.errors import PDUError
 
 MEMORY = 1 << 17
 """Octets of one direction."""
+
+
+class AnyFlow(Protocol):
+    """What an association needs of one direction: a `Flow`, or a `hsm_dicom.gateway.relay.message_flow.MessageFlow`."""
+
+    source: Leg
+    sink: Leg
+    framing: Framing
+    is_closed: bool
+
+    @property
+    def octets(self) -> int:
+        """Octets that the sink took after the negotiation."""
+
+    @property
+    def wants_to_read(self) -> bool:
+        """Whether octets of the source would be taken now."""
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether octets wait for the sink."""
+
+    def receive(self) -> int:
+        """Take octets from the source, and return how many. Raises `PDUError` if they may not be sent."""
+
+    def send(self) -> int:
+        """Give octets to the sink, and return how many it took."""
+
+    def close(self, last: bytes = b"") -> None:
+        """Take nothing more from the source; `last` is sent behind what waits, if it would begin a PDU there."""
 
 
 class Flow:

@@ -41,8 +41,17 @@ class Unanswered:
         return self.failure.value.format(self.detail)
 
 
+class Nobody:
+    """In the place of the caller's leg, where the caller is not to be heard: it never sends and never leaves."""
+
+    has_ended = False
+
+
+NOBODY = Nobody()
+
+
 def request_association(
-    caller: Leg, target: Leg, request: bytes, seconds: float, waiting: Waiting, is_stopped: Callable[[], bool]
+    caller: Leg | Nobody, target: Leg, request: bytes, seconds: float, waiting: Waiting, is_stopped: Callable[[], bool]
 ) -> PDU | Unanswered:
     """Send the request, and return the answer: an A-ASSOCIATE-AC, an A-ASSOCIATE-RJ or an A-ABORT."""
     deadline = time.monotonic() + seconds
@@ -55,7 +64,7 @@ def request_association(
 
     while True:
         try:
-            aborting = _read(caller, from_caller)
+            aborting = None if isinstance(caller, Nobody) else _read(caller, from_caller)
         except PDUError as problem:
             return fail(Failure.CALLER_WRONG, str(problem))
         if aborting is not None:
@@ -77,7 +86,8 @@ def request_association(
             return fail(Failure.STOPPED)
         if left <= 0:
             return fail(Failure.TARGET_SILENT, f"{seconds:g}")
-        waiting.wait({caller: (True, False), target: (True, bool(rest))}, left)
+        legs = {target: (True, bool(rest))}
+        waiting.wait(legs if isinstance(caller, Nobody) else {caller: (True, False), **legs}, left)
 
 
 def _read(leg: Leg, reader: PDUReader) -> PDU | None:

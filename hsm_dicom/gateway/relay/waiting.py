@@ -35,6 +35,10 @@ class Waiting:
             else:
                 leg_there.note_events(events)
 
+    def forget(self, leg: Leg) -> None:
+        """Poll a leg no more, before it is closed or used by another thread."""
+        self._register(leg.socket.fileno(), 0)
+
     def _register(self, descriptor: int, events: int) -> None:
         if descriptor < 0 or self._registered.get(descriptor, 0) == events:
             return

@@ -11,6 +11,7 @@ from typing import Any
 from hsm_dicom import events
 from hsm_dicom.events import Event
 from hsm_dicom.gateway.entrance import Entrance
+from hsm_dicom.gateway.hold import MakeHolder
 from hsm_dicom.gateway.route import Route
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings, SourceLimits
 from hsm_dicom.gateway.tap import MakeTap
@@ -60,6 +61,7 @@ def gateway(
     *,
     target: Target | None = None,
     make_tap: MakeTap | None = None,
+    make_holder: MakeHolder | None = None,
     source_limits: SourceLimits | None = None,
     limits: Limits = LIMITS,
     transform: Callable[[Route], Any] = lambda route: Entrance("plain", [route]).serve,
@@ -71,7 +73,7 @@ def gateway(
     if target is None:
         assert isinstance(to, PlainDevice)
         target = PlainTarget(to, settings.connect_seconds)
-    route = Route(settings, target, make_tap)
+    route = Route(settings, target, make_tap, make_holder)
     told: list[Event] = []
     with (
         events.subscribe(told.append),
