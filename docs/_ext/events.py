@@ -22,6 +22,7 @@ BASES = {
     "DeviceEvent": ("those of a device", "#what-every-event-of-a-device-has"),
     "NetworkEvent": ("those of a connection", "#what-every-event-of-a-connection-has"),
     "RouteEvent": ("those of a route", "#what-every-event-of-a-route-has"),
+    "ObjectEvent": ("those of a held object", "#what-every-event-of-a-held-object-has"),
 }
 """What events of one base have in common, with the heading of the page that explains it."""
 

@@ -21,6 +21,7 @@
 | `network_sections`, `iscl_section` | those of the network                            |
 | `policy_sections` | policies: what is asked of the signatures of objects                |
 | `gateway_sections`, `addresses` | those of the gateway, and addresses to listen on |
+| `holding_section` | keys of a route that judges or signs objects                        |
 | `loading`      | finding the file; from its text to models                           |
 | `opening`      | the configuration in use, with its event file                       |
 | `problems`     | a problem: file, line, key, text, remedy                            |

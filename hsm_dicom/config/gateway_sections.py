@@ -29,6 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from hsm_dicom.config.addresses import ListenAddress, parse_listen_address
 from hsm_dicom.config.base import FilePath, Section, Text
+from hsm_dicom.config.holding_section import HoldingKeys
 from hsm_dicom.config.network_sections import Places, Port, Seconds
 
 Listen = Annotated[ListenAddress, PlainValidator(parse_listen_address)]
@@ -44,6 +45,7 @@ ConditionName = Literal[
     "crl-ending",
     "route-down",
     "limit-reached",
+    "objects-refused",
     "clock",
     "emergency",
     "events-lost",
@@ -71,7 +73,7 @@ class PlainSection(Section):
     """Why it has no transport security. Logged with each use."""
 
 
-class RouteSection(Section):
+class RouteSection(HoldingKeys):
     """`[routes.NAME]`: associations from some devices or peers, relayed to another one.
 
     At least one side is a peer, whose connection is secured with TLS or ISCL.
@@ -93,8 +95,9 @@ class RouteSection(Section):
     services: Annotated[tuple[ServiceName, ...], Field(min_length=1)] = ("echo", "storage", "commitment")
     """The DICOM services that the route admits. query-retrieve, worklist, private and any let callers read patients'
     data."""
-    objects: Literal["pass", "inspect"] = "inspect"
-    """pass: relay only. inspect: also report each instance (UIDs, status, size) as an event and in the metrics."""
+    objects: Literal["pass", "inspect", "verify", "sign", "verify-and-sign"] = "inspect"
+    """pass: relay only. inspect: also report each instance (UIDs, status, size) as an event and in the metrics. verify:
+    also relay only objects that meet `policy`. sign: also sign the objects that callers send. verify-and-sign: both."""
     called_ae_title: Text | None = None
     """The called AE title that the target receives, instead of the caller's."""
     calling_ae_title: Text | None = None

@@ -15,11 +15,14 @@ connects to the real peer over a secured transport, and relays the association.
 | `names`           | addresses of host names, looked up beside the associations                                  |
 | `relay`           | the relay of one association: octets, and the PDU headers in them                           |
 | `tap`             | what the relay reports of the messages that pass it                                         |
+| `hold`            | what the relay does with objects that a route judges or signs                               |
+| `holding`         | judging and signing these objects                                                           |
 | `inspect`         | following these messages, for events and counts                                             |
 | `events`          | the events of routes                                                                        |
 | `status`          | what a running gateway reports about itself, as frozen values                               |
 | `conditions`      | the conditions that need a person, found in a status                                        |
 | `alarms`          | reporting conditions by a command and by syslog                                             |
+| `recent`          | conditions that are found in counts                                                          |
 | `emergency`       | emergency settings of routes, with their reason and their last day                          |
 | `emergency_watch` | the emergency settings that a running gateway applies, and their end                        |
 | `state_file`      | small files in the state folder that outlive the gateway                                    |

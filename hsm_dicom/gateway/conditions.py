@@ -1,13 +1,12 @@
 """The conditions that need a person, found in parts of the status. Each text ends with what to do.
 
-Pure functions, but for `LimitWatch`, which compares counts. A condition's key stays the same for as long as it lasts;
-`keep_since` gives it the time at which it began.
+Pure functions. A condition's key stays the same for as long as it lasts; `keep_since` gives it the time at which it
+began. Conditions that are seen in counts alone are found by `hsm_dicom.gateway.recent`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -32,18 +31,12 @@ _PART_OF_LIFE = 4
 _EMERGENCY_DAYS = (7, 1)
 """Days before an emergency setting lapses at which it is reported again."""
 
-LIMIT = "limit"
-"""The beginning of the words under which a route counts what it refused because of a limit."""
-
-LIMIT_SECONDS = 600.0
-"""How long a limit counts as reached after the last refusal."""
-
 UNUSED_MEMBER_STATES = ("open", "half-open", "excluded")
 """States of a group's member that is not used."""
 
 
 def find_conditions(status: GatewayStatus) -> list[Condition]:
-    """Return the conditions in a status, except those of limits (see `LimitWatch`), the urgent ones first."""
+    """Return the conditions in a status, except those of counts, the urgent ones first."""
     at = status.at
     found = [
         *find_token_conditions(status.tokens, at),
@@ -223,39 +216,6 @@ def find_event_conditions(lost: int, at: datetime) -> Iterator[Condition]:
             since=at,
             is_urgent=True,
         )
-
-
-class LimitWatch:
-    """Finds the routes that refused associations because of a limit within the last `seconds`."""
-
-    def __init__(self, seconds: float = LIMIT_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._clock = seconds, clock
-        self._counts: dict[str, int] = {}
-        self._refused_at: dict[str, float] = {}
-
-    def find(self, routes: Iterable[RouteStatus], at: datetime) -> list[Condition]:
-        """Return a condition for each route that reached a limit; called at least once in `seconds`."""
-        now = self._clock()
-        found = []
-        for route in routes:
-            reached = {word: count for word, count in route.refused.items() if word.startswith(LIMIT)}
-            count = sum(reached.values())
-            if count > self._counts.get(route.name, 0):
-                self._refused_at[route.name] = now
-            self._counts[route.name] = count
-            if now - self._refused_at.get(route.name, float("-inf")) < self._seconds:
-                found.append(
-                    Condition(
-                        key=f"limit-reached/{route.name}",
-                        kind=ConditionKind.LIMIT_REACHED,
-                        text=f"Route '{route.name}' has reached a limit and refused {count} associations since the "
-                        "gateway started. The events name the callers: stop a caller that repeats without end, or "
-                        "raise associations, associations_per_source or associations_per_minute of "
-                        f"[routes.{route.name}].",
-                        since=at,
-                    )
-                )
-        return found
 
 
 def _identities(token: TokenStatus) -> str:

@@ -95,6 +95,34 @@ class RequestRelayed(RouteEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectEvent(RouteEvent):
+    """Base of events about an object that a route judged or signed; see docs/reference/events.md."""
+
+    outcome: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    size: int
+    status: int | None
+    seconds: float
+    signature_uid: str = ""
+    left_out: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectHeld(ObjectEvent):
+    """A route has judged or signed an object, as its configuration asks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectRefused(ObjectEvent):
+    """A route has refused an object, or relays one in spite of a problem: a person should look at it."""
+
+    level: ClassVar[int] = logging.WARNING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RouteChanged(RouteEvent):
     """A route went down because its target could not be reached, or is used again."""
 

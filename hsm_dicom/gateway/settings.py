@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from hsm_dicom.gateway.holding.settings import HoldingSettings
 from hsm_dicom.gateway.services import DEFAULT_SERVICES, READING_SERVICES, Service
 from hsm_dicom.gateway.status import ConditionKind
 from hsm_dicom.network.addresses import Address
@@ -39,6 +40,26 @@ class Objects(StrEnum):
     """Relay the octets."""
     INSPECT = "inspect"
     """Relay the octets, and report each instance: SOP Class, SOP Instance, study, status and size."""
+    VERIFY = "verify"
+    """Likewise, and relay only objects that meet a policy."""
+    SIGN = "sign"
+    """Likewise, and sign the objects that callers send."""
+    VERIFY_AND_SIGN = "verify-and-sign"
+
+    @property
+    def inspects(self) -> bool:
+        """Whether each instance is reported."""
+        return self is not Objects.PASS
+
+    @property
+    def judges(self) -> bool:
+        """Whether objects must meet a policy."""
+        return self in (Objects.VERIFY, Objects.VERIFY_AND_SIGN)
+
+    @property
+    def signs(self) -> bool:
+        """Whether objects are signed."""
+        return self in (Objects.SIGN, Objects.VERIFY_AND_SIGN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +126,7 @@ class RouteSettings:
     Exactly one of `listen` (an address of this node for plain DICOM), `socket` (the name of a socket that systemd
     passes) and `listener` (the name of a secured listener) is set. `called` are the called AE titles of the route, by
     default those of the target. `called_ae_title` and `calling_ae_title` replace the titles of the request, in place.
+    `holding` is for a route that judges or signs objects.
 
     Times are in seconds: `connect_seconds` for the connection to the target with its handshake, `request_seconds` for
     the answer to the A-ASSOCIATE-RQ, `idle_seconds` without an octet in either direction before both sides are aborted.
@@ -119,6 +141,7 @@ class RouteSettings:
     called: tuple[str, ...] = ()
     services: Set[Service] = field(default=DEFAULT_SERVICES)
     objects: Objects = Objects.INSPECT
+    holding: HoldingSettings | None = None
     called_ae_title: str | None = None
     calling_ae_title: str | None = None
     limits: SourceLimits = field(default_factory=SourceLimits)

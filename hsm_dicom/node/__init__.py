@@ -10,6 +10,7 @@
 | `compiler`    | from the configuration file to the plan: the one reader of the network tables |
 | `peers`, `listeners`, `iscl_tables` | how the compiler reads each kind of table              |
 | `clashes`     | tables that are sound alone and cannot work together                         |
+| `holding`     | routes that judge or sign the objects that pass                                |
 | `routes`, `route_clashes` | the gateway: plain devices and routes, and routes that cannot work together |
 | `problems`    | collection of problems, each with file, line, key and remedy                 |
 | `trust`       | `[trust]` in the plan, and opening what it names                              |

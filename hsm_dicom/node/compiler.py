@@ -45,7 +45,7 @@ def compile_plan(reading: Reading) -> NodePlan:
     listeners = ListenerCompiler(reading, identities, peers, problems).compile_all()
     settings = [listener.settings for listener in listeners.values()]
     find_peers_alike(settings, problems)
-    routing = RouteCompiler(reading, problems.keep_resolved("peers", peers), listeners, problems)
+    routing = RouteCompiler(reading, identities, problems.keep_resolved("peers", peers), listeners, problems)
     devices = routing.compile_devices()
     routes = routing.compile_all()
     gateway = compile_gateway(reading, problems)

@@ -80,11 +80,15 @@ class ListenerPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RoutePlan:
-    """One route of the gateway. `target` is None for a plain device, `listener` for a route with plain callers."""
+    """One route of the gateway. `target` is None for a plain device, `listener` for a route with plain callers.
+
+    `signer` is the identity that signs the objects which pass; None if the route signs none.
+    """
 
     settings: RouteSettings
     target: PeerPlan | None = None
     listener: ListenerPlan | None = None
+    signer: IdentityAccess | None = None
 
     @property
     def transport(self) -> str:

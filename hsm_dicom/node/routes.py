@@ -11,6 +11,7 @@ from hsm_dicom.config.gateway_sections import AlarmSection, PlainSection, RouteS
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import Reading
 from hsm_dicom.config.permissions import find_write_risk
+from hsm_dicom.gateway.holding.settings import HoldingSettings
 from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import (
     AlarmKind,
@@ -23,7 +24,9 @@ from hsm_dicom.gateway.settings import (
     StatusSettings,
 )
 from hsm_dicom.gateway.status import ConditionKind
+from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.network.settings import Peer, uses_tls
+from hsm_dicom.node.holding import HoldingTable
 from hsm_dicom.node.plan import ListenerPlan, PeerPlan, RoutePlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
 
@@ -40,11 +43,13 @@ class RouteCompiler:
     def __init__(
         self,
         reading: Reading,
+        identities: dict[str, IdentityAccess],
         peers: Mapping[str, PeerPlan],
         listeners: Mapping[str, ListenerPlan],
         problems: ProblemCollector,
     ) -> None:
         self._configuration = reading.configuration
+        self._identities = identities
         self._peers = peers
         self._listeners = listeners
         self._problems = problems
@@ -74,8 +79,11 @@ class RouteCompiler:
         if target is None or None in sources or (section.listener is not None and listener is None):
             problems.mark_unresolved(place)
             return None
+        holding, signer = HoldingTable(name, section, self._configuration, self._identities, problems).compile()
+        if problems.is_unresolved(*place):
+            return None
         settings = problems.attempt(
-            place, lambda: _create_settings(name, section, [one for one in sources if one is not None], target)
+            place, lambda: _create_settings(name, section, [one for one in sources if one is not None], target, holding)
         )
         if settings is None:
             return None
@@ -93,7 +101,7 @@ class RouteCompiler:
             self._check_listener(place, section, settings, listener)
         if problems.is_unresolved(*place):
             return None
-        return RoutePlan(settings=settings, target=peer, listener=listener)
+        return RoutePlan(settings=settings, target=peer, listener=listener, signer=signer)
 
     def _find_side(self, place: KeyPath, name: str) -> PlainDevice | Peer | None:
         """Return a device or peer that a route names; None, and a problem, if the file has none such."""
@@ -183,7 +191,11 @@ def _create_status(section: StatusSection) -> StatusSettings:
 
 
 def _create_settings(
-    name: str, section: RouteSection, sources: Iterable[PlainDevice | Peer], target: PlainDevice | Peer
+    name: str,
+    section: RouteSection,
+    sources: Iterable[PlainDevice | Peer],
+    target: PlainDevice | Peer,
+    holding: HoldingSettings | None,
 ) -> RouteSettings:
     return RouteSettings(
         name=name,
@@ -195,6 +207,7 @@ def _create_settings(
         called=section.called,
         services=frozenset(map(Service, section.services)),
         objects=Objects(section.objects),
+        holding=holding,
         called_ae_title=section.called_ae_title,
         calling_ae_title=section.calling_ae_title,
         limits=SourceLimits(

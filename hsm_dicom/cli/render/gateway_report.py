@@ -98,6 +98,8 @@ def _route_lines(route: RouteStatus, now: datetime) -> Iterator[str]:
         f"aborted {format_count(route.aborted)}"
     )
     instances = f"instances: {describe_counts(route.instances) or 'none'}; " if route.instances else ""
+    if route.held:
+        yield f"objects: {describe_counts(route.held)}"
     yield f"{instances}{format_bytes(route.octets_forth)} from source, {format_bytes(route.octets_back)} from target"
 
 

@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from hsm_dicom.gateway.holding.outcomes import HeldOutcome
 from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.status_json import encodable
 from hsm_dicom.gateway.status import (
@@ -41,6 +42,7 @@ PREFIX = "hsm_dicom"
 ACCEPTED, OTHER = "accepted", "other"
 
 INSTANCE_OUTCOMES = tuple(Outcome)
+HELD_OUTCOMES = tuple(HeldOutcome)
 
 _CRL = "crl"
 
@@ -119,6 +121,11 @@ def _describe_routes(routes: Iterable[RouteStatus]) -> Iterator[Metric]:
         "Instances by the outcome of their C-STORE. Only routes that inspect count them.",
         labels=("route", "outcome"),
     )
+    held = CounterMetricFamily(
+        f"{PREFIX}_objects_held",
+        "Objects that a route judged or signed, by what became of them.",
+        labels=("route", "outcome"),
+    )
     last_used = GaugeMetricFamily(
         f"{PREFIX}_route_last_used_timestamp",
         "When the route was used last, in Unix time (seconds); 0 if it was not used since the start.",
@@ -137,8 +144,10 @@ def _describe_routes(routes: Iterable[RouteStatus]) -> Iterator[Metric]:
         octets.add_metric([name, "back"], route.octets_back)
         for outcome, count in _within(INSTANCE_OUTCOMES, route.instances):
             instances.add_metric([name, outcome], count)
+        for outcome, count in _within(HELD_OUTCOMES, route.held):
+            held.add_metric([name, outcome], count)
         last_used.add_metric([name], _seconds(route.last_used))
-    yield from (up, emergency, open_now, associations, aborted, octets, instances, last_used)
+    yield from (up, emergency, open_now, associations, aborted, octets, instances, held, last_used)
 
 
 def _describe_tokens(tokens: Iterable[TokenStatus]) -> Iterator[Metric]:

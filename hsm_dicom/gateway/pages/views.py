@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from hsm_dicom.gateway.holding.outcomes import TROUBLES
 from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.wording import (
     certificate_look,
@@ -13,6 +14,7 @@ from hsm_dicom.gateway.pages.wording import (
     describe_clock,
     describe_counts,
     describe_end,
+    describe_held,
     describe_objects,
     describe_span,
     describe_token,
@@ -242,6 +244,8 @@ def _route_tiles(route: RouteStatus) -> Iterable[Tile]:
             count = route.instances.get(outcome, 0)
             if count or outcome in _ALWAYS:
                 yield Tile(name, format_count(count), look=look if count else "")
+    for word, count in sorted(route.held.items()):
+        yield Tile(describe_held(word), format_count(count), look="bad" if count and word in TROUBLES else "")
     yield Tile("From source", format_bytes(route.octets_forth))
     yield Tile("From target", format_bytes(route.octets_back))
 

@@ -73,7 +73,18 @@ def describe_counts(counts: Mapping[str, int]) -> str:
 
 def describe_objects(objects: str) -> str:
     """Describe what a route does with objects."""
-    return {"pass": "objects pass", "inspect": "objects inspected"}.get(objects, f"objects: {objects}")
+    return {
+        "pass": "objects pass",
+        "inspect": "objects inspected",
+        "verify": "objects verified",
+        "sign": "objects signed",
+        "verify-and-sign": "objects verified and signed",
+    }.get(objects, f"objects: {objects}")
+
+
+def describe_held(outcome: str) -> str:
+    """Return what became of an object as the title of a tile, such as "Signed before"."""
+    return outcome.replace("-", " ").capitalize()
 
 
 def describe_certificate_kind(kind: str) -> str:

@@ -16,6 +16,7 @@ from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.sections import Configuration
 from hsm_dicom.events import ConfigurationRead
 from hsm_dicom.gateway.emergency import EmergencySetting
+from hsm_dicom.gateway.holding.holder import HoldingResources, open_holding
 from hsm_dicom.gateway.settings import GatewaySettings, PlainDevice, RouteSettings
 from hsm_dicom.gateway.targets import PeerTarget, PlainTarget, Target
 from hsm_dicom.identity import Identity, IdentityAccess
@@ -30,10 +31,14 @@ from hsm_dicom.node.opening import (
     open_secret_keys,
 )
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan
+from hsm_dicom.node.policies import open_policy
 from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.trust import CertificateValidator
 from tokens.pins.sources import PinSource
 from tokens.process.state_folder import default_state_folder
+
+Endpoint = ListenerPlan | PeerPlan | RoutePlan
+"""What keys are opened for: a listener, a peer, or a route that signs."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class OpenedRoute:
     configured_target: Target | None = field(repr=False)
     """The target without an emergency setting; None if it is not open."""
     emergency: EmergencySetting | None = None
+    holding: HoldingResources | None = field(default=None, repr=False)
 
     def change_emergency(self, emergency: EmergencySetting | None) -> OpenedRoute | None:
         """Return the route with another emergency setting, or without one; None if a target would have to be opened."""
@@ -74,7 +80,7 @@ class OpenedGateway:
     configuration: ConfigurationRead = field(repr=False)
     routes: Mapping[str, OpenedRoute]
     listeners: Mapping[str, OpenedEntrance]
-    endpoints: Sequence[tuple[ListenerPlan | PeerPlan, Resources]] = field(repr=False)
+    endpoints: Sequence[tuple[Endpoint, Resources]] = field(repr=False)
     validator: CertificateValidator | None = field(default=None, repr=False)
 
     @property
@@ -95,8 +101,10 @@ class OpenedGateway:
 
     @property
     def longest_connect_seconds(self) -> float:
-        """How long a connection that has begun may still use what is open here."""
+        """How long a connection that has begun, or an object that is held, may still use what is open here."""
         waits = [route.settings.connect_seconds for route in self.routes.values()]
+        held = (route.settings.holding for route in self.routes.values())
+        waits += [one.answer_seconds for one in held if one is not None]
         waits += [one.opened.settings.limits.handshake_seconds for one in self.listeners.values()]
         return max(waits, default=0.0)
 
@@ -146,7 +154,7 @@ class Opener:
         self._identities: dict[str, Identity] = {}
         self._peers: dict[str, SecureTransport] = {}
         self.validator = plan.trust.open()
-        self.endpoints: list[tuple[ListenerPlan | PeerPlan, Resources]] = []
+        self.endpoints: list[tuple[Endpoint, Resources]] = []
 
     def open_listener(self, listener: ListenerPlan) -> OpenedEntrance:
         """Open a secured listener, which does not listen yet."""
@@ -159,7 +167,9 @@ class Opener:
         settings, used = apply_to_route(route.settings, emergency)
         target = self._make_target(route, settings)
         is_configured = settings.target == route.settings.target
-        return OpenedRoute(settings, route.transport, target, route.settings, target if is_configured else None, used)
+        configured = target if is_configured else None
+        holding = self._open_holding(route)
+        return OpenedRoute(settings, route.transport, target, route.settings, configured, used, holding)
 
     def open_transport(self, route: RoutePlan) -> SecureTransport:
         """Open the transport to the peer of a route. Raises `RuntimeError` for a route to a plain device."""
@@ -175,6 +185,22 @@ class Opener:
         if isinstance(target, PlainDevice):
             return PlainTarget(target, seconds)
         return PeerTarget(target, self.open_transport(route), seconds)
+
+    def _open_holding(self, route: RoutePlan) -> HoldingResources | None:
+        """Open what a route needs to hold objects, also under an emergency setting that passes them: it may end."""
+        settings = route.settings.holding
+        if settings is None:
+            return None
+        identity = None
+        if route.signer is not None:
+            identity = self._open_identity(route.signer)
+            self.endpoints.append((route, Resources([identity])))
+        policy = settings.policy
+        validator = None if policy is None else open_policy(self._plan, policy)
+        opening = open_holding(
+            route.settings.name, settings, identity, None if validator is None else lambda: validator
+        )
+        return self._undo.enter_context(opening)
 
     def _open(self, endpoint: ListenerPlan | PeerPlan) -> Resources:
         identities = [self._open_identity(access) for access in list_accesses(endpoint)]
@@ -195,8 +221,10 @@ class Opener:
         return self._identities[access.name]
 
 
-def list_accesses(endpoint: ListenerPlan | PeerPlan) -> tuple[IdentityAccess, ...]:
-    """Return the identities that a listener shows, or that this node shows a peer."""
+def list_accesses(endpoint: Endpoint) -> tuple[IdentityAccess, ...]:
+    """Return the identities that a listener shows, that this node shows a peer, or that signs on a route."""
     if isinstance(endpoint, ListenerPlan):
         return endpoint.identities
+    if isinstance(endpoint, RoutePlan):
+        return () if endpoint.signer is None else (endpoint.signer,)
     return () if endpoint.identity is None else (endpoint.identity,)

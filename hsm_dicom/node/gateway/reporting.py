@@ -10,7 +10,8 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from hsm_dicom.events import Event, subscribe, subscriptions
-from hsm_dicom.gateway.conditions import LimitWatch, find_conditions, keep_since
+from hsm_dicom.gateway.conditions import find_conditions, keep_since
+from hsm_dicom.gateway.recent import RecentWatch
 from hsm_dicom.gateway.route import Route
 from hsm_dicom.gateway.status import ClockStatus, Condition, GatewayStatus, RouteStatus
 from hsm_dicom.node.gateway.opening import OpenedGateway
@@ -26,7 +27,7 @@ class Reporter:
     def __init__(self) -> None:
         self.started = current_time()
         self._counts = TokenCounts()
-        self._limits = LimitWatch()
+        self._recent = RecentWatch()
         self._conditions: tuple[Condition, ...] = ()
         self._reporting = threading.Lock()
 
@@ -62,7 +63,7 @@ class Reporter:
             clock=clock,
         )
         with self._reporting:
-            found = [*find_conditions(status), *self._limits.find(status.routes, at)]
+            found = [*find_conditions(status), *self._recent.find(status.routes, at)]
             self._conditions = keep_since(self._conditions, found)
             return replace(status, conditions=self._conditions)
 

@@ -27,10 +27,10 @@ from hsm_dicom.events import emit
 from hsm_dicom.gateway.alarms import Alarms
 from hsm_dicom.gateway.emergency import EmergencySetting, EmergencyStore
 from hsm_dicom.gateway.emergency_watch import EmergencyWatch
+from hsm_dicom.gateway.hold import MakeHolder
 from hsm_dicom.gateway.inspect import Inspector
 from hsm_dicom.gateway.pages import StatusServer
 from hsm_dicom.gateway.route import Route
-from hsm_dicom.gateway.settings import Objects
 from hsm_dicom.gateway.status import Condition, GatewayStatus
 from hsm_dicom.gateway.tap import MakeTap
 from hsm_dicom.identity import Identity
@@ -266,7 +266,7 @@ class GatewayService:
         route = self._routes.get(name)
         if route is None or route in self._retired:
             return _make_route(opened)
-        route.replace(opened.settings, opened.target, _choose_tap(opened))
+        route.replace(opened.settings, opened.target, _choose_tap(opened), _choose_holder(opened))
         return route
 
     def _check_page(self, opened: OpenedGateway) -> None:
@@ -303,9 +303,15 @@ class GatewayService:
 
 
 def _make_route(opened: OpenedRoute) -> Route:
-    return Route(opened.settings, opened.target, _choose_tap(opened))
+    return Route(opened.settings, opened.target, _choose_tap(opened), _choose_holder(opened))
 
 
 def _choose_tap(opened: OpenedRoute) -> MakeTap | None:
     """Return what makes the taps of a route that inspects."""
-    return partial(Inspector, opened.settings.name) if opened.settings.objects is Objects.INSPECT else None
+    return partial(Inspector, opened.settings.name) if opened.settings.objects.inspects else None
+
+
+def _choose_holder(opened: OpenedRoute) -> MakeHolder | None:
+    """Return what holds the objects of a route that judges or signs them, unless an emergency setting passes them."""
+    holds = opened.settings.objects.judges or opened.settings.objects.signs
+    return opened.holding.make_holder if opened.holding is not None and holds else None

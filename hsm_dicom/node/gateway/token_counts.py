@@ -15,6 +15,7 @@ from hsm_dicom.gateway.status import TokenStatus
 from hsm_dicom.identity import Identity
 from hsm_dicom.identity.siblings import Siblings
 from hsm_dicom.node.gateway.opening import OpenedGateway
+from hsm_dicom.node.plan import RoutePlan
 from tokens.errors import TokenError
 from tokens.events import Event, KeyUse, Login, OperationOutcome
 from tokens.group import BreakerState, KeyGroup
@@ -105,7 +106,7 @@ def _list_used(opened: OpenedGateway) -> Iterator[_Used]:
         elif isinstance(access.key, KeyAccess):
             yield _Used(access.key, access.name, getattr(identity.key, "device", None))
     for endpoint, resources in opened.endpoints:
-        if endpoint.keys is None or resources.keys is None:
+        if isinstance(endpoint, RoutePlan) or endpoint.keys is None or resources.keys is None:
             continue
         user = endpoint.peer.name if hasattr(endpoint, "peer") else endpoint.settings.name
         yield _Used(endpoint.keys.device, user, getattr(resources.keys.secrets, "device", None))

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from hsm_dicom.gateway.conditions import LIMIT_SECONDS, LimitWatch, find_conditions, keep_since
+from hsm_dicom.gateway.conditions import find_conditions, keep_since
+from hsm_dicom.gateway.recent import RECENT_SECONDS, RecentWatch
 from hsm_dicom.gateway.status import ClockStatus, Condition, ConditionKind, RouteState
 from tests.hsm_dicom.gateway.states import AT, make_certificate, make_emergency, make_route, make_status, make_token
 from tests.pki import DAY
@@ -109,16 +110,16 @@ def test_lost_events_are_a_condition() -> None:
 
 def test_a_limit_counts_as_reached_until_nothing_was_refused_for_a_while() -> None:
     time = [0.0]
-    watch = LimitWatch(clock=lambda: time[0])
+    watch = RecentWatch(clock=lambda: time[0])
 
     def keys(**refused: int) -> list[str]:
         return [one.key for one in watch.find([make_route(refused=refused), make_route("other")], AT)]
 
     assert keys(address=5) == []
     assert keys(address=5, limit=1) == ["limit-reached/to-pacs"]
-    time[0] = LIMIT_SECONDS - 1
+    time[0] = RECENT_SECONDS - 1
     assert keys(limit=2) == ["limit-reached/to-pacs"]
-    time[0] += LIMIT_SECONDS - 1
+    time[0] += RECENT_SECONDS - 1
     assert keys(limit=2) == ["limit-reached/to-pacs"]
     time[0] += 2
     assert keys(limit=2) == []
@@ -130,3 +131,14 @@ def test_a_condition_keeps_the_time_at_which_it_began() -> None:
     [kept] = keep_since([begun], [later])
     assert kept.since == AT
     assert "Lost" in kept.text
+
+
+def test_objects_that_were_not_relayed_as_configured_are_a_condition_for_a_while() -> None:
+    time = [0.0]
+    watch = RecentWatch(clock=lambda: time[0])
+    held = {"signed": 5, "unmet": 1, "no-key": 2}
+    (condition,) = watch.find([make_route(held=held)], AT)
+    assert (condition.key, condition.kind, condition.is_urgent) == ("objects-refused/to-pacs", "objects-refused", True)
+    assert "no-key 2, unmet 1" in condition.text
+    time[0] = RECENT_SECONDS
+    assert watch.find([make_route(held=held | {"signed": 9})], AT) == []

@@ -196,13 +196,17 @@ FORM = {
     "an address that is a number": (FORTH.replace('"127.0.0.2:104"', "104"), "routes.to-pacs.listen", "IP address"),
     "an unknown service": (FORTH + 'services = ["find"]\n', "routes.to-pacs.services.0", "'query-retrieve'"),
     "no service": (FORTH + "services = []\n", "routes.to-pacs.services", "The list is empty."),
-    "an unknown use of objects": (FORTH + 'objects = "sign"\n', "routes.to-pacs.objects", "'pass' or 'inspect'"),
+    "an unknown use of objects": (
+        FORTH + 'objects = "spool"\n',
+        "routes.to-pacs.objects",
+        "'pass', 'inspect', 'verify'",
+    ),
     "from in the singular": (FORTH.replace('["ct1"]', '"ct1"'), "routes.to-pacs.from", "The value must be a list."),
     "the name of the field in the program": (
         FORTH + 'sources = ["ct1"]\n',
         "routes.to-pacs.sources",
-        "Known keys: associations, associations_per_minute, associations_per_source, called, called_ae_title, "
-        "calling_ae_title, connect_seconds, from, ",
+        "associations, associations_per_minute, associations_per_source, called, called_ae_title, "
+        "calling_ae_title, connect_seconds, far_idle_seconds, folder, from, ",
     ),
     "a misspelt key": (FORTH + 'calld = ["X"]\n', "routes.to-pacs.calld", "Did you mean 'called'?"),
     "an endless drain": ("[gateway]\ndrain_seconds = inf\n", "gateway.drain_seconds", "too large"),

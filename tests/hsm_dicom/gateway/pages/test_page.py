@@ -148,7 +148,7 @@ def test_the_end_of_the_page_has_version_configuration_clock_and_lost_events() -
         (gateway(certificates=()), "The configuration has no certificates."),
         (gateway(clock=None), "Events lost 0"),
         (gateway(clock=ClockStatus(is_synchronised=None)), "Clock not known to be synchronised"),
-        (gateway(routes=(route(objects="sign"),)), "objects: sign"),
+        (gateway(routes=(route(objects="spool"),)), "objects: spool"),
     ],
 )
 def test_what_is_missing_or_new_is_said(status: GatewayStatus, lacks: str) -> None:
