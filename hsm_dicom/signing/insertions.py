@@ -54,7 +54,7 @@ def sign_insertion(source: ObjectSource, signer: Identity, request: SigningReque
     with open_signed(plan, signature) as (file, edits):
         insertion = Insertion(tuple(Edit(one.start - file.head, one.end - file.head, one.data) for one in edits))
     report = make_report(plan, plan.name, timestamped=False)
-    emit(make_signature_event(report, signer=identity.subject, identity=identity.name))
+    emit(make_signature_event(report, identity.certificate, identity.name))
     return insertion, report
 
 

@@ -14,6 +14,7 @@ from hsm_dicom.gateway.holding.signer import ObjectSigner
 from hsm_dicom.gateway.tap import AcceptedContext
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.dimse.commands import CommandSet
+from hsm_dicom.network.storage.folders import make_folder
 from hsm_dicom.network.storage.incoming import Incoming
 from hsm_dicom.network.storage.leftovers import remove_leftovers
 from hsm_dicom.network.storage.policy_check import make_policy_check
@@ -70,7 +71,7 @@ def open_holding(
     Objects of an interrupted run are removed: their senders were not answered. Raises `SettingsError`, and `OSError`
     if the folder cannot be made.
     """
-    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(settings.folder)
     if settings.quarantine is not None:
         make_quarantine(settings.quarantine.folder, settings.folder)
     removed = remove_leftovers(settings.folder)

@@ -111,5 +111,9 @@ def test_a_policy_is_asked_and_what_does_not_meet_it_is_kept_aside(site: Site, h
     assert sorted(one.name for one in kept.iterdir()) == sorted([f"{uid}.dcm", f"{uid}.json"])
     events = [json.loads(line) for line in (site.folder / "events.jsonl").read_text().splitlines()]
     (refused,) = [one for one in events if one["event"] == "object-refused"]
-    assert (refused["outcome"], refused["status"], refused["unmet"]) == ("quarantined", 0xC001, ["unsigned"])
+    assert (refused["outcome"], refused["status"], refused["unmet"]) == (
+        "quarantined",
+        0xC001,
+        ["unsigned", "no-valid-signature"],
+    )
     assert [one["outcome"] for one in events if one["event"] == "object-held"] == ["verified"]
