@@ -153,6 +153,7 @@ def test_the_tutorial_on_signatures(rehearsal: Path) -> None:
             "keep-records",
             "reset-a-pin",
             "renew-a-certificate",
+            "revoke-a-certificate",
             "add-an-intermediate",
         ),
         *("time-stamp", "two-hsms", "policies"),
