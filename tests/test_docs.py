@@ -156,7 +156,7 @@ def test_the_tutorial_on_signatures(rehearsal: Path) -> None:
             "revoke-a-certificate",
             "add-an-intermediate",
         ),
-        *("time-stamp", "two-hsms", "policies"),
+        *("time-stamp", "two-hsms", "policies", "replace-a-key"),
     ],
 )
 def test_a_guide_that_goes_on_from_the_tutorial_on_signatures(rehearsal: Path, page: str) -> None:

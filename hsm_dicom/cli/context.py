@@ -136,7 +136,9 @@ def open_named_identity(
     The certificate in a file, if one is given, replaces either.
     """
     if wanted in configuration.identities and certificate is None:
-        return load_identity(wanted, configuration, pin=parse_pin_option(pin), default_pin=choose_pin_prompt())
+        return load_identity(
+            wanted, configuration, pin=parse_pin_option(pin), default_pin=choose_pin_prompt(), use=None
+        )
     access, allowed = get_key_access(configuration, wanted, pin=pin, module=module)
     return open_identity(access, certificate, weaknesses=allowed)
 

@@ -39,6 +39,10 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
         "is given; the report lists the problems.",
     ),
     ("inventory",): ("The inventory was taken, and nothing needs attention.", "The page could not be written."),
+    ("identity", "status"): (
+        "The identities and their successors were shown.",
+        "An identity could not be opened; the others were shown.",
+    ),
     ("sign",): ("All files were signed.", "A file could not be signed."),
     ("verify",): (
         "All signatures are valid, and the policy is met.",

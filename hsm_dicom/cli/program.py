@@ -19,6 +19,7 @@ from hsm_dicom.cli.commands.check_config import check_config
 from hsm_dicom.cli.commands.demo import EXAMPLE as DEMO_EXAMPLE
 from hsm_dicom.cli.commands.demo import demo
 from hsm_dicom.cli.commands.gateway import app as gateway_app
+from hsm_dicom.cli.commands.identity import app as identity_app
 from hsm_dicom.cli.commands.inventory import EXAMPLE as INVENTORY_EXAMPLE
 from hsm_dicom.cli.commands.inventory import inventory
 from hsm_dicom.cli.commands.iscl import app as iscl_app
@@ -75,6 +76,7 @@ register_token_reset(token_app)
 app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)
 register_key_requests(key_app)
 app.add_typer(key_app, name="key", rich_help_panel=_DEVICES)
+app.add_typer(identity_app, name="identity", rich_help_panel=_DEVICES)
 app.add_typer(secret_app, name="secret", rich_help_panel=_DEVICES)
 app.add_typer(card_app, name="card", rich_help_panel=_DEVICES)
 

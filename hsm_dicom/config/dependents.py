@@ -51,6 +51,7 @@ def _names(section: object) -> Iterator[KeyPath]:
         case IdentitySection():
             yield "tokens", section.token or ""
             yield from (("tokens", name) for name in section.tokens or ())
+            yield "identities", section.next or ""
             if isinstance(section.key, CardUri):
                 yield "cards", section.key.profile or ""
         case ISCLSection():

@@ -174,6 +174,9 @@ def describe_mistake(error: ErrorDetails, model: type[BaseModel] = Configuration
     if kind == "without_tokens":
         name = context["key"]
         return f"{name} is for a key on several tokens.", f"Name the tokens with tokens =, or remove {name}."
+    if kind == "without_next":
+        name = context["key"]
+        return f"{name} is for an identity with a successor.", f'Write next = "NAME", or remove {name}.'
     if kind in ("choice", "oid"):
         form = "" if kind == "choice" else ", or a dotted identifier"
         return "The value is not allowed.", f"Write one of: {context['known']}{form}."

@@ -9,6 +9,7 @@ which may be a PIN.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -204,6 +205,12 @@ class IdentitySection(Section):
     """A PEM, DER or PKCS#7 file with the certificates between this one and the root, in any order."""
     allow: frozenset[Annotated[str, AfterValidator(_check_allowable)]] = frozenset()
     """Weaknesses of this key that the security officer allows explicitly: those of `tokens.policy`, and "file-key"."""
+    next: Text | None = None
+    """The NAME of the identity that succeeds this one, with another key: [Replace a key](../howto/replace-a-key.md)."""
+    next_signs_from: datetime.date | None = None
+    """With `next`: the day from which the successor signs instead of this identity, in UTC, such as 2030-01-15."""
+    next_in_tls: bool | None = None
+    """With `next`: listeners and peers show the successor instead of this identity, from the next start or reload."""
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
@@ -231,6 +238,14 @@ class IdentitySection(Section):
             raise PydanticCustomError("one_token", "")
         elif len(set(self.tokens)) < len(self.tokens):
             raise PydanticCustomError("token_twice", "")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_successor(self) -> Self:
+        if self.next is None:
+            for name in ("next_signs_from", "next_in_tls"):
+                if getattr(self, name) is not None:
+                    raise PydanticCustomError("without_next", "{key}", {"key": name})
         return self
 
     @property

@@ -17,6 +17,7 @@ auditor can find every such key in the configuration.
 | `assembly` | Make an identity of a key and its certificate                                         |
 | `files`    | Certificates and private keys in files                                                |
 | `validity` | Validity periods of certificates: selection, warnings and refusals                    |
+| `succession` | The successor of an identity, and the day from which it signs                       |
 | `errors`   | Errors: a key, certificate or chain is missing, unreadable or does not match          |
 """
 
@@ -32,6 +33,7 @@ from hsm_dicom.identity.opening import (
     open_identity,
 )
 from hsm_dicom.identity.record import Identity
+from hsm_dicom.identity.succession import Stage, Succession, Use, choose_identity, find_successions
 from hsm_dicom.identity.validity import (
     EXPIRY_WARNING,
     CertificateState,
@@ -51,11 +53,16 @@ __all__ = [
     "IdentityAccess",
     "IdentityError",
     "PrivateKey",
+    "Stage",
+    "Succession",
+    "Use",
     "choose_certificate",
+    "choose_identity",
     "find_expiry_remark",
     "find_identity",
     "find_identity_access",
     "find_states",
+    "find_successions",
     "load_identity",
     "locate_key",
     "open_identity",

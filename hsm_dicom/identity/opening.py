@@ -22,6 +22,7 @@ from hsm_dicom.identity.errors import IdentityError
 from hsm_dicom.identity.files import read_certificates, read_key_file
 from hsm_dicom.identity.record import Identity
 from hsm_dicom.identity.siblings import open_siblings
+from hsm_dicom.identity.succession import Use, choose_identity, find_successions
 from tokens.card_uri import CardUri
 from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.policy import Weakness
@@ -77,6 +78,7 @@ def load_identity(
     *,
     pin: PinSource | str | None = None,
     default_pin: PinSource | str | None = None,
+    use: Use | str | None = Use.SIGNING,
 ) -> Identity:
     """Open the identity `[identities.NAME]` of the configuration: key on its device, certificate, chain.
 
@@ -87,15 +89,18 @@ def load_identity(
     configuration, it also writes events to the configured event file until the identity is closed.
 
     `pin` replaces the configured PIN source: "prompt", "file:PATH", "env:NAME", "fd:N", or a `PinSource`; never the PIN
-    itself. `default_pin`, in the same form, is used if none is configured. Raises `NotConfiguredError`,
-    `ConfigurationError`, the errors of `hsm_dicom.identity` and `tokens.errors`, and TypeError or ValueError for
-    invalid arguments.
+    itself. `default_pin`, in the same form, is used if none is configured. `use` is "signing" or "tls": if the identity
+    has a successor that serves this use by now, the successor is opened; None opens the named identity in any case.
+
+    Raises `NotConfiguredError`, `ConfigurationError`, the errors of `hsm_dicom.identity` and `tokens.errors`, and
+    TypeError or ValueError for invalid arguments.
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be the name of an identity in the configuration, not {type(name).__name__}.")
     pin, default_pin = _pin_source("pin", pin), _pin_source("default_pin", default_pin)
+    served = None if use is None else Use(use)
     if isinstance(configuration, Configuration):
-        return find_identity(name, configuration).open(pin=pin, default_pin=default_pin)
+        return _find_for_use(name, configuration, served).open(pin=pin, default_pin=default_pin)
     if not isinstance(configuration, str | os.PathLike | None):
         raise TypeError(
             f"configuration must be a Configuration, the path of its file, or None, not {type(configuration).__name__}."
@@ -107,9 +112,14 @@ def load_identity(
                 f"There is no configuration for identity '{name}'. Name its file, set {ENVIRONMENT}, or write {LOCAL} "
                 f"or {SYSTEM}."
             )
-        found = find_identity(name, stack.enter_context(open_configuration(file)))
+        found = _find_for_use(name, stack.enter_context(open_configuration(file)), served)
         identity = found.open(pin=pin, default_pin=default_pin)
         return replace(identity, resources=stack.pop_all())
+
+
+def _find_for_use(name: str, configuration: Configuration, use: Use | None) -> IdentityAccess:
+    chosen = name if use is None else choose_identity(find_successions(configuration), name, use)
+    return find_identity(chosen, configuration)
 
 
 def _pin_source(name: str, value: object) -> PinSource | None:

@@ -19,6 +19,7 @@
 | `check_report` | what the check of a configuration reports                                    |
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
 | `roles`       | what a certificate is used for and cannot be: TLS client, TLS server, signer |
+| `succession`  | identities and their successors: what each serves, and what is left to do    |
 | `inventory`   | every key, certificate and CRL, what for, and until when                     |
 | `presets`     | what of a plan meets a document on cryptography                              |
 | `acceptance`  | what a tested device can be used for in DICOM                                |

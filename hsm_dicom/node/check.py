@@ -40,9 +40,11 @@ from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, Sec
 from hsm_dicom.node.policies import check_policies
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.node.roles import review_roles
+from hsm_dicom.node.succession import is_awaited, review_successions
 from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import review_trust
 from hsm_dicom.trust.certificates import is_ca
+from hsm_dicom.trust.clock import current_time
 from hsm_dicom.trust.roles import find_unfit_roles
 from tokens.errors import KeyMismatchError
 from tokens.group import KeyGroup
@@ -87,6 +89,7 @@ class _Check:
     not_checked: list[str] = field(default_factory=list)
     found: dict[str, TokenInfo] = field(default_factory=dict)
     certificates: list[x509.Certificate] = field(default_factory=list)
+    own_certificates: dict[str, x509.Certificate] = field(default_factory=dict)
     is_expiring: bool = False
 
     def run(self) -> ConfigurationReport:
@@ -99,6 +102,9 @@ class _Check:
         for name, identity in self.plan.identities.items():
             self.progress(f"identity {name}")
             identities += self._check_identity(name, identity)
+        for remark in review_successions(self.plan, self.own_certificates):
+            report = self.problems.add if remark.is_error else self.problems.warn
+            report(("identities", remark.name, remark.key), remark.text, remark.remedy)
         self.not_checked += [path[1] for path in self.plan.unresolved if path[0] == "identities"]
         self._check_trust()
         self._check_exemptions()
@@ -174,6 +180,7 @@ class _Check:
                 self.problems.warn(place, f"About its key: {finding.text}.", remedy)
             self._check_members((*place, "tokens"), identity)
             self.certificates += [one.certificate for one in identity.all]
+            self.own_certificates[name] = identity.certificate
             if access.certificate is None:
                 for one in identity.all:
                     self._check_dates((*place, "certificate"), one.certificate)
@@ -246,6 +253,8 @@ class _Check:
     def _check_dates(self, place: KeyPath, certificate: x509.Certificate) -> None:
         remark = find_expiry_remark(certificate, warning=self.warning)
         if remark is None:
+            return
+        if is_awaited(self.plan, place[1]) and certificate.not_valid_before_utc > current_time():
             return
         self.is_expiring = True
         report = self.problems.add if remark.expired else self.problems.warn

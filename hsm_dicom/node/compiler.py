@@ -13,11 +13,12 @@ from hsm_dicom.config.devices import TokenAccess, find_token_access
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import LOCAL, Reading, read_configuration
 from hsm_dicom.config.sections import Configuration
-from hsm_dicom.identity import IdentityAccess, find_identity
+from hsm_dicom.identity import IdentityAccess, Succession, find_identity, find_successions
+from hsm_dicom.identity.succession import check_successors
 from hsm_dicom.node.clashes import find_peers_alike, find_shared_ports, list_entrances
 from hsm_dicom.node.listeners import ListenerCompiler
 from hsm_dicom.node.peers import PeerCompiler
-from hsm_dicom.node.plan import NodePlan
+from hsm_dicom.node.plan import NodePlan, join_names
 from hsm_dicom.node.policies import compile_policies
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.node.route_clashes import find_route_problems
@@ -59,6 +60,7 @@ def compile_plan(reading: Reading) -> NodePlan:
         pin_sources=MappingProxyType({name: section.pin for name, section in configuration.tokens.items()}),
         tokens=MappingProxyType(tokens),
         identities=MappingProxyType(identities),
+        successions=MappingProxyType(_compile_successions(configuration, problems)),
         trust=compile_trust(configuration),
         policies=problems.keep_resolved("policies", policies),
         peers=problems.keep_resolved("peers", peers),
@@ -97,6 +99,21 @@ def _compile_identities(configuration: Configuration, problems: ProblemCollector
         with problems.report_errors(("identities", name) if place is None else ("identities", name, place)):
             identities[name] = find_identity(name, configuration)
     return identities
+
+
+def _compile_successions(configuration: Configuration, problems: ProblemCollector) -> dict[str, Succession]:
+    """Return the successions that can take place; report the others."""
+    successions, sound = find_successions(configuration), {}
+    for name, one in successions.items():
+        place = ("identities", name, "next")
+        if one.successor not in configuration.identities:
+            remedy = f"Write the table, or name one that is there: {join_names(configuration.identities)}."
+            problems.add(place, f"There is no [identities.{one.successor}] in this file.", remedy)
+            continue
+        with problems.report_errors(place):
+            check_successors(successions, name)
+            sound[name] = one
+    return sound
 
 
 def _check_folders(configuration: Configuration, problems: ProblemCollector) -> None:

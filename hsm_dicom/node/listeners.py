@@ -78,8 +78,9 @@ class ListenerCompiler:
         if settings is None or problems.is_unresolved(*place):
             problems.mark_unresolved(place)
             return None
-        shown = tuple(one for one in identities if one is not None) if uses_tls(iscl) else ()
-        return ListenerPlan(settings=settings, identities=shown, keys=keys)
+        # An identity and its successor are one, once TLS has switched.
+        shown = {one.name: one for one in identities if one is not None} if uses_tls(iscl) else {}
+        return ListenerPlan(settings=settings, identities=tuple(shown.values()), keys=keys)
 
     def _compile_settings(
         self, name: str, section: ListenerSection, iscl: ISCLExemption | None

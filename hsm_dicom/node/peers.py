@@ -8,7 +8,7 @@ from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import Reading
 from hsm_dicom.config.network_sections import LegacySection, PeerSection
 from hsm_dicom.config.problems import Problem
-from hsm_dicom.identity import IdentityAccess
+from hsm_dicom.identity import IdentityAccess, Use, choose_identity, find_successions
 from hsm_dicom.iscl import PORT as ISCL_PORT
 from hsm_dicom.iscl import Role
 from hsm_dicom.iscl.entity import decode_entity
@@ -117,12 +117,10 @@ class PeerCompiler:
             return find_named_identity(
                 (*place, "identity"), section.identity, self._configuration, self._identities, self._problems
             ), None
-        if len(self._configuration.identities) == 1:
-            (only,) = self._configuration.identities
-            if only in self._identities:
-                return self._identities[only], None
-            self._problems.mark_unresolved(place)
-            return None, None
+        successors = {one.successor for one in find_successions(self._configuration).values()}
+        named = [one for one in self._configuration.identities if one not in successors]
+        if len(named) == 1:
+            return find_named_identity(place, named[0], self._configuration, self._identities, self._problems), None
         known = self._configuration.identities
         return None, self._reading.problem(
             place,
@@ -149,7 +147,12 @@ def find_named_identity(
     identities: dict[str, IdentityAccess],
     problems: ProblemCollector,
 ) -> IdentityAccess | None:
-    """Return an identity that a table names; None, and a problem at the place, if the file has no such table."""
+    """Return an identity that a table names, or the successor that TLS shows in its place.
+
+    Returns None, and reports a problem at the place, if the file has no such table.
+    """
+    with problems.report_errors(place):
+        name = choose_identity(find_successions(configuration), name, Use.TLS)
     if name in identities:
         return identities[name]
     if name in configuration.identities:

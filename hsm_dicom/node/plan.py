@@ -23,7 +23,7 @@ from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import ConfigurationError
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.gateway.settings import GatewaySettings, PlainDevice, RouteSettings
-from hsm_dicom.identity import IdentityAccess
+from hsm_dicom.identity import IdentityAccess, Succession
 from hsm_dicom.iscl import Role
 from hsm_dicom.network.settings import ListenerSettings, Peer, describe_transport
 from hsm_dicom.node.trust import TrustPlan
@@ -129,6 +129,7 @@ class NodePlan:
     pin_sources: Mapping[str, PinSource | None] = field(default_factory=lambda: MappingProxyType({}))
     tokens: Mapping[str, TokenAccess] = field(default_factory=lambda: MappingProxyType({}))
     identities: Mapping[str, IdentityAccess] = field(default_factory=lambda: MappingProxyType({}))
+    successions: Mapping[str, Succession] = field(default_factory=lambda: MappingProxyType({}))
     trust: TrustPlan = field(default_factory=TrustPlan)
     policies: Mapping[str, VerificationPolicy] = field(default_factory=lambda: MappingProxyType({}))
     peers: Mapping[str, PeerPlan] = field(default_factory=lambda: MappingProxyType({}))

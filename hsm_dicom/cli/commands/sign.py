@@ -260,10 +260,16 @@ def _signer(
     configuration: Configuration, name: str | None, key: str | None, cert: str, pin: str | None, module: Path | None
 ) -> Identity:
     from hsm_dicom.cli.context import choose_pin_prompt, open_named_identity, parse_pin_option
-    from hsm_dicom.identity import load_identity
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.identity import Use, choose_identity, find_successions, load_identity
 
     if name is not None:
-        return load_identity(name, configuration, pin=parse_pin_option(pin), default_pin=choose_pin_prompt())
+        signer = choose_identity(find_successions(configuration), name, Use.SIGNING)
+        if signer != name:
+            output.note(f"hsm-dicom: {signer} signs, the successor of {name}; hsm-dicom identity status shows both.")
+        return load_identity(
+            signer, configuration, pin=parse_pin_option(pin), default_pin=choose_pin_prompt(), use=None
+        )
     file = None if cert == "token" else Path(cert)
     return open_named_identity(configuration, key or "", pin=pin, module=module, certificate=file)
 

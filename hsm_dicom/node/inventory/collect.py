@@ -33,6 +33,7 @@ from hsm_dicom.node.inventory.entries import (
 )
 from hsm_dicom.node.inventory.uses import Uses, describe_failure, name_device
 from hsm_dicom.node.plan import NodePlan
+from hsm_dicom.node.succession import is_awaited
 from hsm_dicom.trust import RevocationPolicy
 from hsm_dicom.trust.certificates import name_text
 from hsm_dicom.trust.clock import current_time
@@ -130,6 +131,10 @@ class _Collector:
             )
         for certificate in certificates:
             row = self._describe(Kind.IDENTITY, name, certificate, holder, uses, consequence, RENEW)
+            if is_awaited(self.plan, name) and certificate.not_valid_before_utc > self.now:
+                row = replace(row, urgency=Urgency.FINE, problem="", consequence="", remedy="")
+                yield replace(row, state=CertificateState.LATER)
+                continue
             yield replace(row, state=CertificateState.IN_USE)
         for certificate in chain:
             what = f"As soon as a peer checks the chain: {consequence[0].lower()}{consequence[1:]}"

@@ -1,0 +1,140 @@
+"""`hsm-dicom identity`: which identity serves what, while one replaces another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.options import Config, Json, Verbose, identity_names
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+    from hsm_dicom.node.succession import SuccessionStatus
+    from tokens.errors import Error
+
+app = typer.Typer(help="Identities: which one serves what, while a new key replaces an old one.", no_args_is_help=True)
+
+
+@app.command("status", epilog="Example: hsm-dicom identity status node")
+def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            show_default=False,
+            autocompletion=identity_names,
+            help="An identity with next =, or its successor; by default, every one.",
+        ),
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show each identity that has a successor: its stage, what each of both serves, and what is left to do.
+
+    Each identity is opened, with the PIN of its token, to read its certificate.
+    """
+    from hsm_dicom.cli.context import open_plan
+    from hsm_dicom.cli.errors import exit_status
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.config.devices import NotConfiguredError
+    from hsm_dicom.identity.errors import NoCertificateError
+    from hsm_dicom.node.plan import raise_errors
+    from hsm_dicom.node.succession import describe_succession
+
+    with open_plan(config) as plan:
+        raise_errors(plan.problems)
+        if name is not None and name not in plan.identities:
+            raise NotConfiguredError(
+                f"There is no identity '{name}' in the configuration; there: {', '.join(plan.identities) or 'none'}."
+            )
+        chosen = [one for one in plan.successions.values() if name in (None, one.name, one.successor)]
+        certificates: dict[str, Certificate] = {}
+        problems: dict[str, Error] = {}
+        for identity in dict.fromkeys(one for pair in chosen for one in (pair.name, pair.successor)):
+            _read_certificate(plan.identities[identity], certificates, problems)
+        found = [describe_succession(plan, one.name, certificates) for one in chosen]
+    if json:
+        documents = [_status_json(one, certificates, problems) for one in found]
+        output.write_json("identity-status", {"identities": documents})
+    elif not found:
+        output.say("No identity has a successor." if name is None else f"Identity {name} has no successor.")
+    else:
+        for one in found:
+            _print_status(one, certificates, problems)
+    failures = [error for error in problems.values() if not isinstance(error, NoCertificateError)]
+    raise typer.Exit(max(map(exit_status, failures), default=exits.OK))
+
+
+def _read_certificate(access: Any, certificates: dict[str, Certificate], problems: dict[str, Error]) -> None:
+    """Open an identity for its certificate, or keep the error that says why it could not be opened."""
+    from hsm_dicom.cli.context import choose_pin_prompt
+    from tokens.errors import Error
+
+    try:
+        with access.open(default_pin=choose_pin_prompt()) as identity:
+            certificates[access.name] = identity.certificate
+    except Error as error:
+        problems[access.name] = error
+
+
+def _print_status(found: SuccessionStatus, certificates: dict[str, Certificate], problems: dict[str, Error]) -> None:
+    from hsm_dicom.cli.errors import sentence
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.tls.facts import spki_sha256
+
+    one = found.succession
+    output.say((output.shown(one.name), "bold"), f"  {found.stage}, its successor is {output.shown(one.successor)}")
+    rows = []
+    for name in (one.name, one.successor):
+        certificate = certificates.get(name)
+        if certificate is None:
+            rows.append((output.shown(name), sentence(problems[name])))
+            continue
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        subject = output.shown(certificate.subject.rfc4514_string())
+        rows.append((output.shown(name), f"{subject}, valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}"))
+        rows.append(("", f"pin {spki_sha256(certificate)}"))
+    switch = f", {one.successor} from {one.signs_from}" if one.signs_from and found.signs == one.name else ""
+    rows.append(("signatures", output.shown(f"{found.signs}{switch}")))
+    if found.tables:
+        rows.append(("TLS", output.shown(f"{found.in_tls} ({', '.join(found.tables)})")))
+    rows.append(("next", output.shown(found.next_step)))
+    output.facts(rows)
+
+
+def _status_json(
+    found: SuccessionStatus, certificates: dict[str, Certificate], problems: dict[str, Error]
+) -> dict[str, Any]:
+    from hsm_dicom.cli.errors import sentence
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.tls.facts import spki_sha256
+
+    def describe(name: str) -> dict[str, Any]:
+        certificate = certificates.get(name)
+        if certificate is None:
+            return {"name": name, "problem": sentence(problems[name])}
+        return {
+            "name": name,
+            "subject": certificate.subject.rfc4514_string(),
+            "serial": f"{certificate.serial_number:x}",
+            "not_before": output.timestamp(certificate.not_valid_before_utc),
+            "not_after": output.timestamp(certificate.not_valid_after_utc),
+            "spki_sha256": spki_sha256(certificate),
+            "problem": None,
+        }
+
+    one = found.succession
+    return {
+        "stage": found.stage.value,
+        "identity": describe(one.name),
+        "successor": describe(one.successor),
+        "signs": found.signs,
+        "signs_from": None if one.signs_from is None else one.signs_from.isoformat(),
+        "in_tls": found.in_tls,
+        "tables": list(found.tables),
+        "next_step": found.next_step,
+    }

@@ -1,0 +1,68 @@
+"""`hsm-dicom identity status`, and `sign` on both sides of the day on which signatures switch."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from hsm_dicom.cli import exits
+from hsm_dicom.signatures import check_integrity
+from tests.hsm_dicom.cli.conftest import Node, Run, image
+from tests.pki import NOW, new_key
+
+
+@pytest.fixture
+def pair(signing_node: Node) -> Node:
+    """The signing node with the key of a successor in a file."""
+    key = new_key("rsa2048")
+    signing_node.write("second.pem", signing_node.ca.issue("Signer second", key=key).pem)
+    secret = signing_node.write("second.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    secret.chmod(0o600)
+    return signing_node
+
+
+def plan(node: Node, days: int) -> tuple[str, object]:
+    """Let signatures switch so many days from now."""
+    day = (NOW + timedelta(days=days)).date()
+    lines = f'object = "node"\nnext = "second"\nnext_signs_from = {day}\n'
+    table = '[identities.second]\nkey = "file:second.key"\ncertificate = "second.pem"\nallow = ["file-key"]\n'
+    node.config.write_text(node.config.read_text().replace('object = "node"\n', lines, 1) + table)
+    return ("--config", node.config)
+
+
+@pytest.mark.parametrize(("days", "signer"), [(2, "CN=Signer node"), (0, "CN=Signer second")])
+def test_signatures_switch_on_the_day_that_the_file_gives(run: Run, pair: Node, days: int, signer: str) -> None:
+    config = plan(pair, days)
+    target = pair.folder / "signed.dcm"
+    signed = run("sign", image(), "-o", target, "--identity", "node", *config)
+    assert signed.status == exits.OK, signed.err
+    assert signer in signed.said
+    assert ("second signs, the successor of node" in signed.err) is (days == 0)
+    assert check_integrity(target).signatures[0].intact
+
+
+def test_status_shows_both_and_what_is_left_to_do(run: Run, pair: Node) -> None:
+    config = plan(pair, 2)
+    said = run("identity", "status", *config).said
+    assert said.startswith("node planned, its successor is second")
+    assert "signatures node, second from 20" in said
+    [one] = run("identity", "status", "second", "--json", *config).json["identities"]
+    assert (one["stage"], one["signs"], one["in_tls"]) == ("planned", "node", "node")
+    assert one["identity"]["spki_sha256"] != one["successor"]["spki_sha256"]
+    assert run("identity", "status", "nobody", *config).status == exits.FAILED
+
+
+def test_an_identity_that_cannot_be_opened_does_not_hide_the_other(run: Run, pair: Node) -> None:
+    config = plan(pair, 2)
+    (pair.folder / "second.key").unlink()
+    shown = run("identity", "status", "--json", *config)
+    assert shown.status == exits.FAILED
+    [one] = shown.json["identities"]
+    assert one["identity"]["problem"] is None
+    assert "second.key" in one["successor"]["problem"]
+
+
+def test_without_a_successor_there_is_nothing_to_show(run: Run, signing_node: Node) -> None:
+    assert "No identity has a successor." in run("identity", "status", "--config", signing_node.config).said
