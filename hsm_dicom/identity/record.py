@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -15,7 +15,7 @@ from hsm_dicom.arguments import kind_of
 from hsm_dicom.identity.errors import CertificateMismatchError
 from hsm_dicom.identity.files import PrivateKey
 from hsm_dicom.identity.validity import require_current
-from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
+from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey, compute_spki_sha256
 from tokens.policy import Finding
 
 
@@ -62,7 +62,9 @@ class Identity:
         if self.certificate.public_key() != self.key.public_key():
             raise CertificateMismatchError(
                 f"The certificate of '{self.subject}' is not for the key of identity '{self.name}': their public keys "
-                "differ. Name the certificate that was issued for this key, or the key that belongs to it."
+                f"differ (SHA-256 {_start_of_fingerprint(self.certificate)} and {_start_of_fingerprint(self.key)}). "
+                "Name the certificate that was issued for this key, or the key that belongs to it. If they matched "
+                "before, the key was generated again, or it is on another token of the same name."
             )
 
     @property
@@ -101,3 +103,7 @@ class Identity:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _start_of_fingerprint(holder: Any) -> str:
+    return f"{compute_spki_sha256(holder.public_key())[:16]}…"

@@ -7,7 +7,7 @@
 | `public_certificates`        | the certificates that a token shows without a login                                |
 | `module_interface`           | a module as the rest sees it: in this process, or in one of its own               |
 | `isolation`                  | a module in a process of its own, which is ended when a call does not return      |
-| `search`                     | finding a token                                                                   |
+| `search`, `lookalikes`       | finding a token; one that was replaced, initialised again or copied               |
 | `login`                      | presenting a PIN, at most once                                                    |
 | `sessions`                   | the login session and a pool of worker sessions                                   |
 | `connection`, `connections`  | jobs in these sessions, repeated after a reconnection; sharing a connection       |

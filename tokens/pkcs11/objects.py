@@ -172,8 +172,13 @@ def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str
         kind = next((words for known, words in _KINDS.items() if known == number), "object")
         raise NotAPrivateKeyError(f"{asked} on {token_description} is a {kind}, and a private key is needed.")
     there = [str(objects.name(o)) for o in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY})]
-    holds = f"It holds: {', '.join(sorted(there))}" if there else "It holds no private key that can be seen"
-    raise NoSuchKeyError(f"No private key on {token_description} matches {asked}. {holds}.")
+    holds = (
+        f"It holds: {', '.join(sorted(there))}."
+        if there
+        else "It holds no private key that can be seen. If it held keys before, it was initialised again, or it is "
+        "another token of the same name."
+    )
+    raise NoSuchKeyError(f"No private key on {token_description} matches {asked}. {holds}")
 
 
 def describe_key(objects: Objects, handle: int) -> FoundKey:

@@ -23,6 +23,7 @@ from tokens.errors import (
     TokenTimeoutError,
 )
 from tokens.pkcs11.calls.faults import is_recoverable, name, translate_error
+from tokens.pkcs11.lookalikes import explain_absence, explain_several
 from tokens.pkcs11.module import Module
 from tokens.process.at_once import call_at_once
 from tokens.uri import Pkcs11Uri
@@ -256,16 +257,17 @@ def _find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listi
         return matching[0]
     asked = _describe_wanted(wanted)
     if matching:
-        raise SeveralTokensError(
-            f"{len(matching)} tokens in {module.path} match {asked}: {_list(matching)}.",
-            remedy="Add the serial number to the URI.",
-        )
+        why, remedy = explain_several(matching)
+        text = f"{len(matching)} tokens in {module.path} match {asked}: {_list(matching)}. {why}".rstrip()
+        raise SeveralTokensError(text, remedy=remedy)
     there = f"It holds {_list(present)}" if present else "It holds no initialised token"
     silent = ", ".join(failure.description for failure in listing.failures)
     silent = f" These could not be read: {silent}." if silent else ""
     absent = ", ".join(failure.description for failure in listing.absent)
     absent = f" No token is in {absent}." if absent else ""
-    text = f"No token in {module.path} matches {asked}. {there}.{silent}{absent}{_hint(module)}"
+    changed = explain_absence(wanted, listing.tokens)
+    changed = f" {changed}" if changed else ""
+    text = f"No token in {module.path} matches {asked}. {there}.{changed}{silent}{absent}{_hint(module)}"
     for failure in listing.failures:
         if isinstance(failure.error, TokenTimeoutError):  # it may be in this slot
             error = failure.error
