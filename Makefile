@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-platform test-install lock dist deb test-deb test-container release clean
+.PHONY: demo test test-fast test-newest test-oldest coverage lint docs soak fuzz bench test-units test-platform test-fips test-install lock dist deb test-deb test-container release clean
 bin := .venv/bin
 # Three workers for two processors: many tests wait for another process, or for a device that hangs.
 # A worker that has finished its share takes over half of what another has left.
@@ -62,6 +62,10 @@ test-units: .venv/.ready-test .venv/.ready-units
 # The suite in another Debian release: `make test-platform P=trixie TESTS="-n 2 tests/tokens"` for a part of it.
 test-platform: .venv/.ready-units
 	tools/platforms/run-suite $(P) $(TESTS)
+
+# Each feature on Debian 13 with OpenSSL in FIPS mode, compared with the table in docs/reference/platforms.md.
+test-fips: .venv/.ready-test .venv/.ready-units
+	tools/platforms/run-fips
 
 # packaging/locks/, the versions that the tests run with, moved to the newest.
 lock: .venv/.ready-test

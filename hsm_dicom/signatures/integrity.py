@@ -289,7 +289,8 @@ def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
     if not algorithm.is_offered:
         raise _Refusal(
             Finding.UNCHECKABLE,
-            f"Python's OpenSSL here, which may be in FIPS mode, does not have the hash {algorithm.term}.",
+            f"The hash {algorithm.term} is not offered by Python's OpenSSL here, which may be in FIPS mode: verify the "
+            "object on another machine.",
         )
     if item.certificate_type.encode("latin-1") != a.X509_CERTIFICATE:
         raise _Refusal(Finding.UNCHECKABLE, f"Certificate Type {item.certificate_type!r} is not X509_1993_SIG.")

@@ -101,7 +101,7 @@ def test_a_hash_that_openssl_does_not_have_cannot_be_checked(desk: Desk, monkeyp
 
     monkeypatch.setattr(hashlib, "new", new)
     found = only(validator().validate(check_integrity(signed)))
-    assert found.text.endswith("which may be in FIPS mode, does not have the hash RIPEMD160")
+    assert found.text.startswith("cannot tell, because the hash RIPEMD160 is not offered by Python's OpenSSL here")
     with pytest.raises(MacNotOfferedError, match="does not have the hash of MAC algorithm RIPEMD160"):
         desk.sign(mac="ripemd160", allow_weak=True)
 
