@@ -17,7 +17,8 @@ def print_preset(report: PresetReport) -> None:
         if finding.table != table:
             table = finding.table
             output.say((output.shown(table), "bold"), indent=2)
-        text = f"{output.shown(finding.text)} ({finding.source})"
+        place = "" if finding.line is None else f"line {finding.line}: "
+        text = f"{place}{output.shown(finding.text)} ({finding.source})"
         if finding.meets is None:
             output.say(("?", output.UNSURE), f" {text}", indent=4)
         else:
@@ -44,6 +45,7 @@ def make_preset_json(report: PresetReport) -> dict[str, Any]:
         "findings": [
             {
                 "table": finding.table,
+                "line": finding.line,
                 "topic": finding.topic,
                 "meets": finding.meets,
                 "text": finding.text,

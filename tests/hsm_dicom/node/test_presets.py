@@ -74,8 +74,8 @@ def find(configuration: Path, preset: str, table: str) -> dict[str, Finding]:
 
 def test_the_default_profile_meets_bcp_195(configuration: Path) -> None:
     found = find(configuration, "bcp195", "peers.pacs")
-    assert [topic for topic, finding in found.items() if finding.meets] == ["version", "suites", "groups"]
-    assert len(found) == 3
+    assert [topic for topic, finding in found.items() if finding.meets] == ["version", "suites", "groups", "signatures"]
+    assert len(found) == 4
     assert found["suites"].source == "RFC 9325, 4.2 (recommended suites of TLS 1.2) and 4.3 (TLS 1.3)"
 
 
@@ -101,6 +101,61 @@ def test_what_a_document_does_not_list_is_named(configuration: Path) -> None:
     assert not find(configuration, "tr02102", "peers.strict")["dh"].meets
 
 
+def test_signature_algorithms_and_versions_are_compared(configuration: Path) -> None:
+    assert find(configuration, "bcp195", "peers.pacs")["signatures"].meets
+    assert find(configuration, "fips140", "peers.pacs")["signatures"].meets
+    assert find(configuration, "tr02102", "peers.pacs")["signatures"].text.endswith(": ed25519, ed448.")
+    configuration.write_text(CONFIGURATION.replace("modified-bcp195-rfc9325", "bcp195-extended"))
+    assert find(configuration, "tr02102", "peers.strict")["version"].meets
+    finding = find(configuration, "fips140", "peers.strict")["version"]
+    assert (finding.meets, finding.text) == (False, "bcp195-extended offers TLS 1.2.")
+
+
+def test_each_finding_names_the_line_that_decides(configuration: Path) -> None:
+    text = configuration.read_text().splitlines()
+    report = report_preset(read_plan(configuration), PRESETS["tr02102"])
+    written = {finding.table: text[finding.line - 1] for finding in report.findings if finding.line}
+    assert written == {
+        "identities.rsa": 'certificate = "rsa.pem"',
+        "identities.ec": 'certificate = "ec.pem"',
+        "listeners.main": "[listeners.main]",
+        "peers.pacs": "[peers.pacs]",
+        "peers.strict": 'profile = "modified-bcp195-rfc9325"',
+        "plain.ct1": "[plain.ct1]",
+    }
+    assert {finding.table for finding in report.findings if finding.line is None} == {"policies"}
+
+
+def test_a_policy_is_compared_by_the_hashes_that_it_accepts(configuration: Path) -> None:
+    weak = '[policies.old]\nmac_algorithms = ["SHA256"]\n\n[policies.new]\nweak_mac_algorithms = []\n'
+    rule = '[[policies.new.rules]]\nwhen = {modalities = ["CT"]}\nweak_certificate_hashes = ["sha1"]\n'
+    configuration.write_text(f"{CONFIGURATION}\n{weak}{rule}")
+    plan = read_plan(configuration)
+    texts = {
+        (name, finding.table): finding.text
+        for name in PRESETS
+        for finding in report_preset(plan, PRESETS[name]).findings
+        if finding.topic == "hashes" and finding.meets is False
+    }
+    lists = "that the document does not list"
+    assert texts == {
+        ("tr02102", "policies.old"): f"It accepts hashes in certificates of signers {lists}: sha1, sha224.",
+        ("tr02102", "policies.new"): f"It accepts hashes in certificates of signers {lists}: sha1.",
+        ("fips140", "policies.old"): f"It accepts MAC algorithms of signatures {lists}: MD5, RIPEMD160.",
+    }
+
+
+def test_an_rsa_key_that_signs_objects_has_the_padding_of_annex_c(configuration: Path) -> None:
+    assert "padding" not in find(configuration, "tr02102", "identities.rsa"), "TLS uses it"
+    configuration.write_text(
+        CONFIGURATION.replace('identities = ["rsa"]', 'identities = ["ec"]').replace(
+            'identity = "rsa"', 'identity = "ec"'
+        )
+    )
+    assert find(configuration, "tr02102", "identities.rsa")["padding"].meets is False
+    assert "padding" not in find(configuration, "fips140", "identities.rsa")
+
+
 def test_a_plain_device_meets_none(configuration: Path) -> None:
     for name in PRESETS:
         assert find(configuration, name, "plain.ct1")["version"].meets is False
@@ -117,7 +172,8 @@ def test_a_key_whose_certificate_is_on_a_device_is_not_shown(tmp_path: Path) -> 
 
 def test_every_rule_has_its_place_and_every_document_says_what_it_cannot_see() -> None:
     for preset in PRESETS.values():
-        assert set(preset.sources) == {"version", "suites", "groups", "keys", "dh", "iscl"}
+        topics = {"version", "suites", "groups", "signatures", "keys", "dh", "hashes", "padding", "iscl"}
+        assert set(preset.sources) == topics
         assert all(preset.sources.values())
         assert preset.unseen
     assert any("validated module" in sentence for sentence in PRESETS["fips140"].unseen)
@@ -131,7 +187,7 @@ def test_the_command_reports_and_fails_if_a_rule_is_missed(run: Run, configurati
     result = run("check-config", "--config", configuration, "--report", "bcp195", "--report", "tr02102")
     assert result.status == 1
     assert "BCP 195 (RFC 8996, RFC 9325)" in result.said
-    assert "Its key is RSA with 2048 bits. (TR-02102-2, 3.6.1; TR-02102-1, 2.3)" in result.said
+    assert "✗ line 8: Its key is RSA with 2048 bits. (TR-02102-2, 3.6.1)" in result.said
     machine = run("check-config", "--config", configuration, "--report", "bcp195", "--json")
     report: dict[str, Any] = json.loads(machine.out)
     assert report["schema"] == "hsm-dicom/preset-report/1"
