@@ -79,8 +79,8 @@ class Ceremony:
 def keep_record(command: str, file: Path | None) -> Iterator[Ceremony]:
     """Collect what a command does to a token during the block, and write the record when it ends, if a file is given.
 
-    A command that fails has a record too, once its token is known. Raises `typer.BadParameter` at once if the record
-    could not be written, and `ReportError` if that fails at the end.
+    A command that fails has a record too, once its token is known or a step was begun. Raises `typer.BadParameter` at
+    once if the record could not be written, and `ReportError` if that fails at the end.
     """
     from hsm_dicom.cli.errors import sentence
     from hsm_dicom.events import subscribe
@@ -93,15 +93,16 @@ def keep_record(command: str, file: Path | None) -> Iterator[Ceremony]:
         try:
             yield ceremony
         except BaseException as error:
-            if ceremony.record.device:
+            if ceremony.record.device or ceremony.record.steps:
                 _write(ceremony, sentence(error) if isinstance(error, Exception) else "The command was interrupted.")
             raise
     _write(ceremony, None)
 
 
 def _write(ceremony: Ceremony, failure: str | None) -> None:
+    from hsm_dicom.cli.render import output
     from hsm_dicom.report import ReportError
-    from hsm_dicom.report.record import write_record
+    from hsm_dicom.report.record import page_of, write_record
 
     if ceremony.file is None:
         return
@@ -110,6 +111,8 @@ def _write(ceremony: Ceremony, failure: str | None) -> None:
     except ReportError as error:
         ended = "was done" if failure is None else "failed"
         raise ReportError(f"{ceremony.record.command} {ended}, but its record could not be written: {error}") from error
+    if failure is not None:
+        output.note(f"hsm-dicom: the failure is on record in {ceremony.file} and {page_of(ceremony.file)}.")
 
 
 def _check_file(file: Path) -> None:

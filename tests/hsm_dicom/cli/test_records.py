@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from typer.main import get_command
 
@@ -15,7 +16,7 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.program import app
 from tests.hsm_dicom.cli.conftest import Run
 from tests.pki import Authority
-from tests.softhsm import TestToken, set_pin
+from tests.softhsm import MODULE, TestToken, set_pin
 from tests.test_docs import commands_with
 from tokens import open_key
 from tokens.keys import compute_spki_sha256
@@ -93,6 +94,18 @@ def test_a_failure_is_on_record_and_no_record_is_replaced(run: Run, token: TestT
         refused = run(*asked, other)
         assert refused.status == exits.USAGE
         assert said in refused.said
+
+
+@pytest.mark.usefixtures("softhsm")
+def test_a_token_that_is_initialised_without_its_user_pin_is_on_record(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "half.json"
+    pins = ("--so-pin", set_pin("new-so-pin"), "--pin", set_pin("abc"))
+    failed = run("token", "init", "--module", MODULE, "--label", "half made", *pins, "--record", file)
+    assert failed.status == exits.FAILED
+    assert "the failure is on record in" in failed.said
+    record = read(file)
+    assert "was initialised, but it does not accept the user PIN" in record["reason"]
+    assert [one["step"] for one in record["steps"]] == ["initialise"]
 
 
 def test_no_pin_and_no_component_is_in_a_record(run: Run, token: TestToken, tmp_path: Path) -> None:
