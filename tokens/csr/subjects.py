@@ -165,7 +165,7 @@ def _parse_attribute(part: _Text, subject: str, separator: str) -> x509.NameAttr
     if not equals:
         escape = f", or write \\{separator} for a '{separator}' that belongs to a value" if separator else ""
         raise CeremonyError(
-            f"'{named}' in the subject '{whole}' cannot be read, because it is no attribute with a value.",
+            f"The part '{named}' of the subject '{whole}' names no attribute.",
             remedy=f"Write it like 'CN={named}'{escape}.",
         )
     oid, shown = _find_type(name, whole)

@@ -119,10 +119,11 @@ def generate(
         return
     output.outcome(True, f"Key {made.name} ({type.value}, for {usage.value}) is in {connection.token.description}.")
     ceremony.print()
+    purpose = " --usage tls" if usage is KeyUsage.TLS else ""  # a token does not tell it from a key that signs
     output.say("Ask for its certificate:")
     word = known.key_word(made.name, [made.name])
     output.say_verbatim(
-        f"hsm-dicom key csr {word} --subject 'CN=NAME,O=HOSPITAL' --out node.csr{known.options()}", indent=2
+        f"hsm-dicom key csr {word} --subject 'CN=NAME,O=HOSPITAL'{purpose} --out node.csr{known.options()}", indent=2
     )
 
 
@@ -204,6 +205,8 @@ def import_cert(
     from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.identity import find_expiry_remark, order_certificates, read_certificates, require_unexpired
+    from hsm_dicom.node.roles import describe_roles
+    from hsm_dicom.trust.roles import find_unfit_roles
     from tokens.pkcs11.certificates import import_certificates
 
     certificates = order_certificates([certificate for file in files for certificate in read_certificates(file)])
@@ -222,6 +225,8 @@ def import_cert(
     above = f", with {len(certificates) - 1} above it" if len(certificates) > 1 else ""
     output.outcome(True, f"The certificate of '{subject}' is stored with key {name}{above}.")
     ceremony.print()
+    if find_unfit_roles(certificates[0]):
+        output.say(f"It is {describe_roles(certificates[0])}.")
     remark = find_expiry_remark(certificates[0])
     if remark is not None:
         output.say((output.shown(remark.text), output.UNSURE))

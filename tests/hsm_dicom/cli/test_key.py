@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.commands.key import KeyType, KeyUsage
+from hsm_dicom.trust.policy import SERVER_AUTH
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import Node, Run, run_program, type_in
 from tests.pki import NOW, Authority
@@ -243,7 +244,7 @@ def test_an_id_that_is_not_hexadecimal_is_a_usage_error(run: Run, node: TestToke
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--subject", "CT 1"), "--subject: 'CT 1' in the subject 'CT 1' cannot be read"),
+        (("--subject", "CT 1"), "--subject: The part 'CT 1' of the subject 'CT 1' names no attribute."),
         (("--subject", "CN=a", "--dns", "10.0.0.7"), "--dns: '10.0.0.7' is an IP address, not a host name. Write --ip"),
         (("--subject", "CN=a", "--eku", "clientAuht"), "--eku: 'clientAuht' is no known extended key usage. Did you"),
         ((), "--subject: There is no certificate with"),
@@ -340,7 +341,15 @@ def test_what_cas_send_is_imported_in_any_order(run: Run, token: TestToken, tmp_
     own = certify(token, "node", issuing, store=False)
     bundle = tmp_path / "bundle.p7b"
     bundle.write_bytes(pkcs7.serialize_certificates([root.certificate, own, issuing.certificate], Encoding.DER))
-    assert "with 2 above it" in run("key", "import-cert", token.uri("node"), bundle).said
+    said = run("key", "import-cert", token.uri("node"), bundle).said
+    assert "with 2 above it" in said
+    assert "not for" not in said
+    server = tmp_path / "server.pem"
+    server.write_bytes(certify(token, "node", root, store=False, extended=[SERVER_AUTH]).public_bytes(Encoding.PEM))
+    assert (
+        "It is for TLS server, not for TLS client or signing."
+        in run("key", "import-cert", token.uri("node"), server).said
+    )
     assert f"certificate {own.subject.rfc4514_string()}, by CN=Issuing CA" in run("key", "list", token.uri()).said
 
 

@@ -10,6 +10,8 @@ import pytest
 from pkcs11 import Attribute
 
 from hsm_dicom.cli import exits
+from hsm_dicom.cli.context import get_token_access
+from hsm_dicom.config import load_configuration
 from tests.hsm_dicom.cli.conftest import Node, Result, Run, image
 from tests.softhsm import MODULE, TestToken
 from tokens import open_token
@@ -191,7 +193,10 @@ def test_the_name_of_an_identity_is_a_key_and_a_misspelt_one_lists_them(
 ) -> None:
     config = ("--config", signing_node.config)
     assert run("sign", image(), "-o", tmp_path / "s.dcm", "--key", "node", *config).status == exits.OK
-    assert run("token", "check", "node", "--json", *config).json["keys"][0]["label"] == "node"
+    configuration = load_configuration(signing_node.config)
+    for selects, label in ((True, "node"), (False, None)):
+        access = get_token_access(configuration, "node", pin=None, module=None, select_key=selects)
+        assert access.uri.object == label
     for command in (("key", "public"), ("key", "list")):
         assert "The identities of the configuration: node." in run(*command, "nod", *config).err
     assert "this command is for smart cards" in run("card", "info", "node", *config).err

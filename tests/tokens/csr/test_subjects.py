@@ -50,8 +50,8 @@ def test_an_email_address_is_encoded_as_rfc_5280_says() -> None:
     ("text", "said"),
     [
         (" ", "The subject is empty. Write it like 'C=DE, O=Hospital, CN=CT 1'."),
-        ("CT 1", "it is no attribute with a value. Write it like 'CN=CT 1'."),
-        ("O=Klinik, Nord, CN=CT 1", "'Nord' in the subject 'O=Klinik, Nord, CN=CT 1' cannot be read"),
+        ("CT 1", "The part 'CT 1' of the subject 'CT 1' names no attribute. Write it like 'CN=CT 1'."),
+        ("O=Klinik, Nord, CN=CT 1", "The part 'Nord' of the subject 'O=Klinik, Nord, CN=CT 1' names no attribute"),
         ("/O=Klinik/Nord/CN=CT 1", "Write it like 'CN=Nord', or write \\/ for a '/' that belongs to a value."),
         ("CN=A+B", "write \\+ for a '+'"),
         ("C=DE,, CN=CT 1", "has an empty part. Remove the separator"),
