@@ -210,9 +210,9 @@ def _objects(site: Site, hospital: Hospital, images: Path) -> Iterator[Row]:
         stack.enter_context(serving(quick, no_delay, received))
         ours = stack.enter_context(run_ours(site, is_secured_in=False, target=secured))
         jobs: dict[str, Callable[[], object]] = {
-            "ours": lambda: _send_objects(ours.port, images),
-            "direct": lambda: _send_objects(plain, images),
-            "no delay": lambda: _send_objects(quick, images, TCP_NODELAY="1"),
+            "ours": lambda: send_objects(ours.port, images),
+            "direct": lambda: send_objects(plain, images),
+            "no delay": lambda: send_objects(quick, images, TCP_NODELAY="1"),
         }
         seconds = in_turns(jobs, 3)
     what = f"{CTS} CTs of 512 KiB, DCMTK at both ends"
@@ -242,7 +242,7 @@ def _inspection(site: Site, hospital: Hospital, images: Path) -> Iterator[Row]:
             for _ in range(ROUNDS):
                 for relay in (passing, inspecting):
                     before = relay.cpu_seconds
-                    _send_objects(relay.port, images)
+                    send_objects(relay.port, images)
                     cpu[relay.port].append((relay.cpu_seconds - before) / CTS * 1000)
         passed, inspected = (statistics.median(values) for values in cpu.values())
         yield Row(
@@ -254,6 +254,7 @@ def _inspection(site: Site, hospital: Hospital, images: Path) -> Iterator[Row]:
         )
 
 
-def _send_objects(port: int, images: Path, **environment: str) -> None:
+def send_objects(port: int, images: Path, **environment: str) -> None:
+    """Send the files of a folder with storescu, with variables of its environment."""
     command = ["storescu", "-aet", "CT1", "-aec", "PACS", "+sd", LOOPBACK, str(port), str(images)]
     subprocess.run(command, check=True, capture_output=True, env=os.environ | environment)

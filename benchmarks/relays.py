@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from hsm_dicom.gateway.entrance import Entrance
+from hsm_dicom.gateway.hold import MakeHolder
+from hsm_dicom.gateway.holding.holder import open_holding
+from hsm_dicom.gateway.holding.settings import HoldingSettings
 from hsm_dicom.gateway.inspect import Inspector
 from hsm_dicom.gateway.route import Route
 from hsm_dicom.gateway.services import Service
@@ -29,6 +32,7 @@ from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.settings import Limits, ListenerSettings, Peer
 from hsm_dicom.transport.plain import PlainTransport
 from hsm_dicom.trust import CertificateValidator, TrustStore
+from hsm_dicom.validation import PolicyValidator, VerificationPolicy
 from tests import pki
 from tests.hsm_dicom.gateway.routes import associate_ac, release_rp, release_rq
 from tests.hsm_dicom.network.pdus import associate_rq, context, p_data, read_exactly, read_pdu
@@ -106,10 +110,15 @@ class Site:
 
 
 @contextlib.contextmanager
-def run_ours(site: Site, *, is_secured_in: bool, target: int, inspects: bool = False) -> Iterator[Relay]:
-    """Our gateway, its key on the token: TLS in and plain out, or plain in and TLS out."""
+def run_ours(
+    site: Site, *, is_secured_in: bool, target: int, inspects: bool = False, holding: HoldingSettings | None = None
+) -> Iterator[Relay]:
+    """Our gateway, its key on the token: TLS in and plain out, or plain in and TLS out.
+
+    With `holding`, it signs objects with the same key, or judges them by a policy that trusts the hospital's CA.
+    """
     here, there = multiprocessing.Pipe()
-    arguments = (there, site.on_token, site.hospital.ca_file, site.uri, is_secured_in, target, inspects)
+    arguments = (there, site.on_token, site.hospital.ca_file, site.uri, is_secured_in, target, inspects, holding)
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=arguments)
     process.start()
     there.close()
@@ -123,7 +132,14 @@ def run_ours(site: Site, *, is_secured_in: bool, target: int, inspects: bool = F
 
 
 def _serve(
-    ready: Any, certificate: Path, ca_file: Path, uri: Pkcs11Uri, is_secured_in: bool, target: int, inspects: bool
+    ready: Any,
+    certificate: Path,
+    ca_file: Path,
+    uri: Pkcs11Uri,
+    is_secured_in: bool,
+    target: int,
+    inspects: bool,
+    holding: HoldingSettings | None,
 ) -> None:
     logging.disable(logging.CRITICAL)  # an association that fails on purpose would be a line
     validator = CertificateValidator(TrustStore.from_files(anchors=[ca_file]))
@@ -146,12 +162,34 @@ def _serve(
         limits=SourceLimits(associations=_MANY, associations_per_minute=1_000_000),
     )
     make_tap: MakeTap | None = (lambda at, count: Inspector("measured", at, count)) if inspects else None
-    if is_secured_in:
-        route = Route(settings, PlainTarget(device), make_tap)
+    with contextlib.ExitStack() as stack:
+        make_holder: MakeHolder | None = None
+        if holding is not None:
+            judge = PolicyValidator.from_stores(VerificationPolicy(), TrustStore.from_files(anchors=[ca_file]))
+            signer = None if holding.signing is None else node
+            opening = open_holding("measured", holding, signer, None if holding.policy is None else lambda: judge)
+            make_holder = stack.enter_context(opening).make_holder
+        _relay(ready, settings, (node, validator), (peer, device), make_tap, make_holder, limits)
+
+
+def _relay(
+    ready: Any,
+    settings: RouteSettings,
+    secured: tuple[Identity, CertificateValidator],
+    sides: tuple[Peer, PlainDevice],
+    make_tap: MakeTap | None,
+    make_holder: MakeHolder | None,
+    limits: Limits,
+) -> None:
+    """Run the route until the other process says that it is over."""
+    node, validator = secured
+    peer, device = sides
+    if settings.listener is not None:
+        route = Route(settings, PlainTarget(device), make_tap, make_holder)
         listens = ListenerSettings(name="main", ae_title="NODE", peers=(peer,), port=0, limits=limits)
         transport: Any = make_listener_transport(listens, [node], validator)
     else:
-        route = Route(settings, PeerTarget(peer, make_peer_transport(peer, node, validator)), make_tap)
+        route = Route(settings, PeerTarget(peer, make_peer_transport(peer, node, validator)), make_tap, make_holder)
         transport = PlainTransport()
     with Listener("main", (LOOPBACK, 0), transport, Entrance("main", [route]).serve, limits) as listener:
         ready.send(listener.address[1])
