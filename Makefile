@@ -43,7 +43,8 @@ docs: .venv/.ready-docs
 # return value of a token in every job, and every property and fuzz test.
 soak: .venv/.ready-test
 	HSM_DICOM_SOAK=20 $(bin)/pytest tests/tokens/test_threads.py tests/hsm_dicom/tls/test_soak.py \
-	  tests/hsm_dicom/network/test_token_back.py tests/hsm_dicom/network/test_costs.py
+	  tests/hsm_dicom/network/test_token_back.py tests/hsm_dicom/network/test_costs.py \
+	  tests/hsm_dicom/gateway/holding/test_kill.py
 	HSM_DICOM_SOAK=2 $(bin)/pytest tests/tokens/answers
 	HSM_DICOM_SOAK=20 $(bin)/pytest -k "fuzz or hostile or single_bit or property"
 
