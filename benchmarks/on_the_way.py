@@ -49,7 +49,8 @@ def run() -> Iterator[Row]:
         site = Site.make(hospital, uri)
         certificate, key = hospital.files(hospital.peer("PACS"))
         port = free_port()
-        command = ["env", "TCP_NODELAY=1", "storescp", "+tls", key, certificate, "+cf", hospital.ca_file, "--ignore", "-aet", "PACS", port]
+        tls = ["+tls", key, certificate, "+cf", hospital.ca_file]
+        command = ["env", "TCP_NODELAY=1", "storescp", *tls, "--ignore", "-aet", "PACS", port]
         with serving(port, command, folder):
             signing = HoldingSettings(
                 folder=folder / "signing", signing=SigningSettings(identity="node"), minimum_free_mib=0

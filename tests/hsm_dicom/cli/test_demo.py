@@ -122,15 +122,17 @@ def test_an_error_that_names_a_folder_with_a_line_break_is_one_line(tmp_path: Pa
 @pytest.mark.browser
 def test_the_gateway_is_shown_with_a_picture(tmp_path: Path) -> None:
     folder = tmp_path / "gateway"
-    result = run_program("demo", "gateway", "--dir", folder)
+    result = run_program("demo", "gateway", "--sign", "--dir", folder)
     assert result.status == exits.OK, result
     for words in (
         "✗ The PACS rejects the CT's connection.",
         "✓ The PACS stored 3 objects, received over TLS from the gateway.",
+        ": signed by CN=Received by the gateway, and dcmsign agrees.",
         "✗ Association rejected: Calling AE Title Not Recognized.",
         "instances: stored 3",
         "✓ The gateway has stopped.",
     ):
         assert words in result.said
     assert len(list((folder / "PACS").iterdir())) == 3
+    assert not list((folder / "held").glob(".*.part"))
     assert (folder / "status.png").read_bytes().startswith(b"\x89PNG")

@@ -6,6 +6,7 @@ The stories call the public functions of this library and its commands, like any
 |-----------------|-------------------------------------------------------------------------------------|
 | `story`         | real images signed and verified, and refused after one byte was changed             |
 | `gateway_story` | a modality without TLS stores into a PACS that accepts nothing else                  |
+| `gateway_signing` | the same, and the gateway signs for the modality                                  |
 | `steps`         | what both stories share                                                             |
 | `narrator`      | the output of the steps                                                             |
 | `softhsm`       | a software HSM in a folder                                                          |
@@ -53,6 +54,9 @@ def demo(
             help="Work in this new folder and keep it; by default, in a temporary folder.",
         ),
     ] = None,
+    sign: Annotated[
+        bool, typer.Option("--sign", help="With gateway: have the gateway sign the objects that pass.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Show signing and verification, or the gateway, in a few seconds.
@@ -63,6 +67,8 @@ def demo(
     from hsm_dicom.cli.commands.demo import gateway_story, story
     from hsm_dicom.cli.commands.demo.steps import DemonstrationError
 
+    if sign and subject is not Subject.GATEWAY:
+        raise typer.BadParameter("It is for the gateway; run: hsm-dicom demo gateway --sign", param_hint="--sign")
     with ExitStack() as stack:
         if folder is None:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hsm-dicom-demo-")))
@@ -71,5 +77,7 @@ def demo(
                 raise DemonstrationError(f"{folder} is not empty; name a new folder for the demonstration.")
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             place = folder.resolve()
-        tell = gateway_story.tell if subject is Subject.GATEWAY else story.tell
-        tell(place, kept=folder is not None)
+        if subject is Subject.GATEWAY:
+            gateway_story.tell(place, kept=folder is not None, signs=sign)
+        else:
+            story.tell(place, kept=folder is not None)

@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from hsm_dicom.cli.commands.demo.authority import DemonstrationAuthority
+from hsm_dicom.cli.commands.demo.gateway_signing import ROUTE_KEYS, judge_received, make_signing_key
 from hsm_dicom.cli.commands.demo.narrator import Narrator
 from hsm_dicom.cli.commands.demo.pacs import AE_TITLE, choose_port, find_program, run_pacs
 from hsm_dicom.cli.commands.demo.picture import take_picture
@@ -38,6 +39,7 @@ crls    = ["ca.crl"]
 host      = "127.0.0.1"
 port      = {pacs}
 ae_titles = ["PACS"]
+identity  = "demonstration"
 
 [plain.ct1]
 ae_titles = ["CT1"]
@@ -45,17 +47,20 @@ addresses = ["127.0.0.1"]
 reason    = "cannot be changed"
 
 [routes.to-pacs]
-from   = ["ct1"]
-listen = "127.0.0.1:{plain}"
-to     = "pacs"
-
+from     = ["ct1"]
+listen   = "127.0.0.1:{plain}"
+to       = "pacs"
+{more}
 [status]
 listen = "127.0.0.1:{status}"
 """
 
 
-def tell(folder: Path, *, kept: bool) -> None:
-    """Run the demonstration in an empty folder. Raises `DemonstrationError` if a step has a wrong result."""
+def tell(folder: Path, *, kept: bool, signs: bool = False) -> None:
+    """Run the demonstration in an empty folder. Raises `DemonstrationError` if a step has a wrong result.
+
+    With `signs`, the gateway signs the objects that pass.
+    """
     started = time.perf_counter()
     tale = Narrator()
     tale.title(
@@ -66,19 +71,23 @@ def tell(folder: Path, *, kept: bool) -> None:
     make_token(tale, folder)
     authority = DemonstrationAuthority()
     _make_key(tale, folder, authority)
+    if signs:
+        make_signing_key(tale, folder, authority)
     pacs, plain, status = choose_port(), choose_port(), choose_port()
     images = _copy_images(folder)
     with run_pacs(folder, authority, pacs):
         _fail_without_gateway(tale, pacs, images)
-        _configure(tale, folder, pacs, plain, status)
+        _configure(tale, folder, pacs, plain, status, ROUTE_KEYS if signs else "")
         with _run_gateway(folder) as gateway:
             _store_through_gateway(tale, folder, plain, images)
+            if signs:
+                judge_received(tale, folder, (folder / AE_TITLE).iterdir())
             _call_as_somebody_else(tale, plain)
             _show_status(tale, folder, status, kept=kept)
             _stop(tale, gateway)
     tale.remark(f"The demonstration took {time.perf_counter() - started:.0f} seconds.")
     if not kept:
-        tale.command("hsm-dicom demo gateway --dir ./gateway")
+        tale.command(f"hsm-dicom demo gateway {'--sign ' if signs else ''}--dir ./gateway")
 
 
 def _make_key(tale: Narrator, folder: Path, authority: DemonstrationAuthority) -> None:
@@ -118,9 +127,9 @@ def _fail_without_gateway(tale: Narrator, pacs: int, images: Path) -> None:
     tale.command(f"storescu -aet {MODALITY} -aec {AE_TITLE} +sd 127.0.0.1 {pacs} images")
 
 
-def _configure(tale: Narrator, folder: Path, pacs: int, plain: int, status: int) -> None:
+def _configure(tale: Narrator, folder: Path, pacs: int, plain: int, status: int, more: str) -> None:
     tale.step("A route for the CT", "The CT calls the gateway, which relays the association over TLS.")
-    tables = _CONFIGURATION.format(pacs=pacs, plain=plain, status=status)
+    tables = _CONFIGURATION.format(pacs=pacs, plain=plain, status=status, more=more)
     with (folder / "hsm-dicom.toml").open("a") as configuration:
         configuration.write(tables)
     for line in tables[tables.index("[plain") : tables.index("[status")].strip().splitlines():
