@@ -13,7 +13,7 @@ from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import Facts, PinSourceError, Reason, UriError
 from tokens.keys import PrivateKey, private_key
 from tokens.manager import DeviceManager, default_manager
-from tokens.pins.credentials import Credentials, DeviceFailure
+from tokens.pins.credentials import CKU_USER, Credentials, DeviceFailure, is_user_type
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source, resolve_pin_source
 from tokens.pkcs11.connections import SharedConnection
@@ -41,6 +41,7 @@ def open_key(
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
+    user_type: int = CKU_USER,
     deadlines: CallDeadlines | None = None,
     isolation: Isolation | str = Isolation.NONE,
     profiles: Mapping[str, CardProfile] | None = None,
@@ -49,9 +50,9 @@ def open_key(
     """Open the private key of a `pkcs11:` or `card:` URI, log in, and check the key against the policy.
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
-    threads a token serves at once; a card serves one. `device_failures`, `deadlines` and `isolation` are as for
-    `open_token`; a card without deadlines has those of its profile. `profiles` are kinds of cards beside those that are
-    known here. `manager` owns what is opened; the default manager does otherwise.
+    threads a token serves at once; a card serves one. `device_failures`, `user_type`, `deadlines` and `isolation` are
+    as for `open_token`; a card without deadlines has those of its profile. `profiles` are kinds of cards beside those
+    that are known here. `manager` owns what is opened; the default manager does otherwise.
     The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`, and
     TypeError or ValueError for an argument that is not as described.
     """
@@ -73,6 +74,7 @@ def open_key(
         sessions=sessions,
         last_try=last_try,
         device_failures=device_failures,
+        user_type=user_type,
         deadlines=deadlines,
         isolation=isolation,
         manager=manager,
@@ -95,6 +97,7 @@ def open_secrets(
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
+    user_type: int = CKU_USER,
     deadlines: CallDeadlines | None = None,
     isolation: Isolation | str = Isolation.NONE,
     profiles: Mapping[str, CardProfile] | None = None,
@@ -125,6 +128,7 @@ def open_secrets(
         sessions=sessions,
         last_try=last_try,
         device_failures=device_failures,
+        user_type=user_type,
         deadlines=deadlines,
         isolation=isolation,
         manager=manager,
@@ -156,6 +160,7 @@ def open_token(
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
+    user_type: int = CKU_USER,
     deadlines: CallDeadlines | None = None,
     isolation: Isolation | str = Isolation.NONE,
     manager: DeviceManager | None = None,
@@ -163,11 +168,14 @@ def open_token(
     """Open a share in the connection to the one token that matches; its first use logs in.
 
     `device_failures` are the answers to a login after which a PIN that was accepted before is presented once more.
-    `deadlines` are the seconds within which the token must answer; without them, those of an earlier share, or the
-    default ones. With `isolation` "process" the module runs in a process of its own for this token, which is ended when
-    it does not answer; see `tokens.pkcs11.isolation`.
+    `user_type` (CK_USER_TYPE) is whose PIN it is: CKU_USER, or a number of the token's maker, such as 0x80000001 for
+    the Crypto User of a Luna partition. `deadlines` are the seconds within which the token must answer; without them,
+    those of an earlier share, or the default ones. With `isolation` "process" the module runs in a process of its own
+    for this token, which is ended when it does not answer; see `tokens.pkcs11.isolation`.
     """
     _check(sessions, manager, deadlines=deadlines)
+    if not is_user_type(user_type):
+        raise ValueError(f"user_type must be 1 or from 0x80000000 to 0xFFFFFFFF, not {user_type!r}.")
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
     connections = (manager or default_manager()).tokens
     owner = find_module(wanted, module, init_string, manager, deadlines, isolation)
@@ -178,7 +186,9 @@ def open_token(
         raise
     source = _pin_source(wanted, pin)
     credentials = (
-        None if source is None else Credentials(source, memory or RefusalMemory(), last_try, frozenset(device_failures))
+        None
+        if source is None
+        else Credentials(source, memory or RefusalMemory(), last_try, frozenset(device_failures), user_type)
     )
     return connections.acquire(owner, token, credentials, sessions, deadlines)
 

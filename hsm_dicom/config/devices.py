@@ -21,7 +21,7 @@ from tokens.card_uri import CardUri
 from tokens.deadlines import CallDeadlines
 from tokens.keys import PrivateKey
 from tokens.opening import find_module
-from tokens.pins.credentials import DeviceFailure
+from tokens.pins.credentials import CKU_USER, DeviceFailure
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.pkcs11.connections import SharedConnection
@@ -57,6 +57,7 @@ class TokenAccess:
     memory: RefusalMemory
     last_try: bool = False
     login_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
+    user_type: int = CKU_USER
     deadlines: CallDeadlines | None = None
     isolation: Isolation = Isolation.NONE
 
@@ -92,6 +93,7 @@ class TokenAccess:
             sessions=self.sessions,
             last_try=self.last_try,
             device_failures=self.login_failures,
+            user_type=self.user_type,
             deadlines=self.deadlines,
             isolation=self.isolation,
         )
@@ -108,6 +110,7 @@ class TokenAccess:
             sessions=self.sessions,
             last_try=self.last_try,
             device_failures=self.login_failures,
+            user_type=self.user_type,
             deadlines=self.deadlines,
             isolation=self.isolation,
         )
@@ -123,6 +126,7 @@ class TokenAccess:
             sessions=self.sessions,
             last_try=self.last_try,
             device_failures=self.login_failures,
+            user_type=self.user_type,
             deadlines=self.deadlines,
             isolation=self.isolation,
             host_session_keys=host_session_keys,
@@ -207,6 +211,7 @@ def find_token_access(
         memory=RefusalMemory(configuration.state.folder),
         last_try=last_try,
         login_failures=section.login_failures if section else frozenset(DeviceFailure),
+        user_type=section.user_type if section else CKU_USER,
         deadlines=section.deadlines.of_calls if section else None,
         isolation=section.isolation if section else Isolation.NONE,
     )

@@ -73,6 +73,10 @@ _WORDS: Mapping[str, Words] = {
         "login_failures lists a return value that does not mean a failed device.",
         f"Write any of: {', '.join(failure.name for failure in DeviceFailure)}; or an empty list.",
     ),
+    "user_type": (
+        "user_type is no user type of PKCS#11 for such a login.",
+        "Write 1, or the number from the manual of the token, such as 0x80000001; or leave it out.",
+    ),
     "weakness": ("allow lists an unknown weakness.", f"Write any of: {', '.join(ALLOWABLE)}."),
     "string_type": ("The value must be a text in quotation marks.", 'Write it like name = "text".'),
     "string_too_short": ("The text is empty.", "Write a text, or remove the key."),

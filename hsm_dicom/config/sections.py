@@ -26,7 +26,7 @@ from tokens.card_uri import CardUri
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import PinSourceError, UriError
 from tokens.opening import parse_uri
-from tokens.pins.credentials import DeviceFailure
+from tokens.pins.credentials import CKU_USER, DeviceFailure, is_user_type
 from tokens.pins.sources import FromCredential, FromFile, PinSource, parse_pin_source
 from tokens.pkcs11.isolation import Isolation
 from tokens.policy import Weakness
@@ -101,6 +101,12 @@ def _login_failures(value: object) -> frozenset[DeviceFailure]:
     return frozenset(names[name] for name in value)
 
 
+def _user_type(value: object) -> object:
+    if not is_user_type(value):
+        raise PydanticCustomError("user_type", "")
+    return value
+
+
 def _check_allowable(name: str) -> str:
     if name not in ALLOWABLE:
         raise PydanticCustomError("weakness", "")
@@ -153,6 +159,9 @@ class TokenSection(Section):
     """The number of threads that can use the token at the same time."""
     login_failures: Annotated[frozenset[DeviceFailure], PlainValidator(_login_failures)] = frozenset(DeviceFailure)
     """Return values of a login that mean a failed device, not a wrong PIN; other unclear ones count as refusals."""
+    user_type: Annotated[int, PlainValidator(_user_type)] = CKU_USER
+    """Whose PIN it is (CK_USER_TYPE of C_Login): 1 for the user, or a number of the token's maker, from 0x80000000 on,
+    such as 0x80000001 for the Crypto User of a Luna partition."""
     isolation: Isolation = Isolation.NONE
     """Where the module runs: in this process (none), or in a process of its own that can be ended (process)."""
 

@@ -42,3 +42,16 @@ def test_an_answer_that_is_no_refusal_leaves_the_pin_usable(
     ended = scenes.play(textwrap.dedent(CODE), uri, proxy.folder / "rules", environment=proxy.environment(counted=True))
     assert ended == [error, "done"]
     assert proxy.calls()["C_Login"] == 2
+
+
+OWN_TYPE = """
+said(lambda: tokens.open_key(uris[0]))
+said(lambda: tokens.open_key(uris[0], user_type=0x80000001).close())
+said(lambda: tokens.open_key(uris[0], user_type=0x80000001, isolation="process").close())
+"""
+
+
+def test_a_user_type_of_the_maker_logs_in_where_the_user_of_pkcs11_does_not(token: TestToken, proxy: Proxy) -> None:
+    uri = proxy.serving(token.generate("key", "p256"))
+    environment = proxy.environment(counted=True) | {"PROXY_USER_TYPE": "0x80000001"}
+    assert scenes.play(OWN_TYPE, uri, environment=environment) == ["OperationFailedError", "done", "done"]

@@ -26,6 +26,19 @@ class DeviceFailure(IntEnum):
     CKR_DEVICE_REMOVED = 0x32
 
 
+CKU_USER = 1
+"""The user type of PKCS#11 that every token has."""
+_CKU_VENDOR_DEFINED = 0x80000000
+"""The first user type that is a maker's own (PKCS#11 v3.1, 3.4)."""
+
+
+def is_user_type(value: object) -> bool:
+    """Return whether this is CKU_USER or a user type of a maker; the officer's logins are not a user's."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return False
+    return value == CKU_USER or _CKU_VENDOR_DEFINED <= value <= 0xFFFFFFFF
+
+
 @dataclass
 class Credentials:
     """A PIN source for one token, and what this process knows about its PIN.
@@ -41,6 +54,8 @@ class Credentials:
     memory: RefusalMemory
     last_try: bool = False
     device_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
+    user_type: int = CKU_USER
+    """Whose PIN it is (CK_USER_TYPE): CKU_USER, or a number of the token's maker for another role."""
     _kept: Pin | None = field(default=None, repr=False)
     _is_fresh: bool = field(default=False, repr=False)
     """Whether the kept PIN was read ahead, and not kept after a login."""
@@ -135,8 +150,8 @@ class Credentials:
             self._kept.wipe()
             self._kept = None
 
-    def _read_state(self) -> tuple[PinSource, bool, frozenset[DeviceFailure]]:
-        return self.source, self.last_try, self.device_failures
+    def _read_state(self) -> tuple[PinSource, bool, frozenset[DeviceFailure], int]:
+        return self.source, self.last_try, self.device_failures, self.user_type
 
 
 _OF_THIS_PROCESS = os.urandom(32)

@@ -82,6 +82,20 @@ def test_but_never_more(write, value: str) -> None:
     assert "CKR_HOST_MEMORY, CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR" in problem.remedy
 
 
+@pytest.mark.parametrize(("value", "kept"), [("1", 1), ("0x80000001", 0x80000001), ("2147483649", 0x80000001)])
+def test_the_user_type_of_a_maker_is_kept(write, value: str, kept: int) -> None:
+    configuration = load_configuration(write(f'[tokens.a]\nmodule = "/x.so"\nlabel = "a"\nuser_type = {value}\n'))
+    assert find_token_access(configuration, "a").user_type == kept
+
+
+@pytest.mark.parametrize("value", ["0", "2", "-1", "0x100000000", "1.0"])
+def test_the_officer_is_no_user_type(write, value: str) -> None:
+    written = write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\nuser_type = {value}\n')
+    [problem] = read_configuration(written).problems
+    assert problem.line == 4
+    assert "0x80000001" in problem.remedy
+
+
 def test_a_pin_in_a_uri_is_refused_with_the_reason(write) -> None:
     found = problems(write('[identities.n]\nkey = "pkcs11:object=k?pin-value=s3cret-pin"\n'))
     assert "with pin-source" in found["identities.n.key"].text

@@ -7,6 +7,7 @@
  *                      with the CK_RV that the caller gets; "kept" if the other module was not asked
  *   PROXY_CALLS        a file; each call becomes a line with its name
  *   PROXY_LOGIN_TAKES  seconds by which C_Login takes longer, after that line; a signal ends them early
+ *   PROXY_USER_TYPE    the number of the user type that stands for CKU_USER, which is refused
  *   PROXY_SIGN_TAKES   seconds by which C_Sign takes longer
  *   PROXY_RULES        a file of rules, read anew before each call; see rules.h
  *
@@ -38,6 +39,16 @@ static ulong sign(const ulong *x)
     ulong rv = forward(Sign, x[0], x[1], x[2], x[3], x[4], 0, 0, 0);
     __atomic_sub_fetch(&signing, 1, __ATOMIC_SEQ_CST);
     return rv;
+}
+
+/* With PROXY_USER_TYPE, the user of the token is of this type, a number of its maker, and CKU_USER is none. */
+static ulong login(const ulong *x)
+{
+    const char *own = setting("PROXY_USER_TYPE");
+    if (own && x[1] == 1)
+        return 0x103; /* CKR_USER_TYPE_INVALID */
+    ulong type = own && x[1] == strtoul(own, NULL, 0) ? 1 : x[1];
+    return forward(Login, x[0], type, x[2], x[3], 0, 0, 0, 0);
 }
 
 /* SoftHSM reads SOFTHSM2_CONF when it is initialised. */
@@ -78,7 +89,7 @@ static ulong answer(int place, const ulong *x)
     ulong first = takes_slot(place) ? real_slot(x[0]) : x[0];
     unlock();
     if (!absent)
-        rv = place == Sign ? sign(x) : place == Initialize ? initialize(x[0])
+        rv = place == Sign ? sign(x) : place == Login ? login(x) : place == Initialize ? initialize(x[0])
                                      : forward(place, first, x[1], x[2], x[3], x[4], x[5], x[6], x[7]);
     lock();
     if (place == GetSlotList)

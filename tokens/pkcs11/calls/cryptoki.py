@@ -124,8 +124,11 @@ class Cryptoki:
         """Change the PIN (C_SetPIN)."""
         return self._present(Function.SET_PIN, (session,), (old, new))
 
-    def login(self, session: int, role: UserType, pin: Pin | None) -> int:
-        """Log in (C_Login). Without a PIN the device asks for it (protected authentication path)."""
+    def login(self, session: int, role: int, pin: Pin | None) -> int:
+        """Log in (C_Login) as a `UserType`, or as a user type of the token's maker.
+
+        Without a PIN the device asks for it (protected authentication path).
+        """
         return self._present(Function.LOGIN, (session, int(role)), (pin,))
 
     @device_call

@@ -23,6 +23,7 @@ _EXPIRED = 0xA3
 _NOT_SET = 0x102
 
 _SESSION_EXISTS = 0xB6
+_USER_TYPE_INVALID = 0x103
 NEW_PIN_REFUSED = (0xA1, 0xA2, 0x1B8)
 """CKR_PIN_INVALID, CKR_PIN_LEN_RANGE and CKR_PIN_TOO_WEAK, for calls in which they are about a new PIN."""
 
@@ -75,6 +76,12 @@ def raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
         raise TokenLostError(
             f"{sentence_case(token.description)} is gone: it did not check the {name} PIN ({name_of(rv)}).",
             remedy="Put the token back or restore the connection; it is then used again without a restart.",
+        )
+    if rv == _USER_TYPE_INVALID:
+        raise OperationFailedError(
+            f"{sentence_case(token.description)} has no user of the given type ({name_of(rv)}), so the PIN was not "
+            "checked.",
+            remedy="Correct the user type: the token's manual has its number.",
         )
     raise OperationFailedError(
         f"{sentence_case(token.description)} failed, though the PIN may be correct ({name_of(rv)})."

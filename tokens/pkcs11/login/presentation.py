@@ -81,7 +81,7 @@ def log_in(module: Module, session: int, token: TokenInfo, credentials: Credenti
         token,
         credentials,
         UserType.USER,
-        lambda pin: module.cryptoki.login(session, UserType.USER, pin),
+        lambda pin: module.cryptoki.login(session, credentials.user_type, pin),
         login_session=session,
     )
 
