@@ -43,6 +43,10 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
         "The identities and their successors were shown.",
         "An identity could not be opened; the others were shown.",
     ),
+    ("identity", "rollover"): (
+        "The successor is ready; with --write, the line was written.",
+        "It is not ready, or the line could not be written.",
+    ),
     ("sign",): ("All files were signed.", "A file could not be signed."),
     ("verify",): (
         "All signatures are valid, and the policy is met.",

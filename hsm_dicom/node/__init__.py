@@ -20,6 +20,7 @@
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
 | `roles`       | what a certificate is used for and cannot be: TLS client, TLS server, signer |
 | `succession`  | identities and their successors: what each serves, and what is left to do    |
+| `rollover`    | whether a successor is ready, and the line of the file that switches to it   |
 | `inventory`   | every key, certificate and CRL, what for, and until when                     |
 | `presets`     | what of a plan meets a document on cryptography                              |
 | `acceptance`  | what a tested device can be used for in DICOM                                |

@@ -6,6 +6,7 @@ print(status.stage, status.next_step)
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -144,9 +145,12 @@ def _find_next_step(
         )
     if tables and not one.in_tls:
         return (
-            f"Have the peers accept the pins of both, then write next_in_tls = true under {table}, and start or reload "
-            f"what uses {', '.join(tables)}."
+            "Have the peers accept the pins of both, then switch TLS: hsm-dicom identity rollover "
+            f"{shlex.quote(one.name)} --write, and start or reload what uses {', '.join(tables)}."
         )
     if one.signs_from is None:
-        return f"Write next_signs_from = YYYY-MM-DD under {table}: the day from which {one.successor} signs."
+        return (
+            f"Choose the day from which {one.successor} signs: hsm-dicom identity rollover {shlex.quote(one.name)} "
+            "--signs-from YYYY-MM-DD --write."
+        )
     return f"Wait for {one.signs_from}, from which {one.successor} signs."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.options import Config, Json, Verbose, identity_names
+from hsm_dicom.cli.options import Config, Json, Pin, Verbose, identity_names
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -67,6 +68,80 @@ def status(
             _print_status(one, certificates, problems)
     failures = [error for error in problems.values() if not isinstance(error, NoCertificateError)]
     raise typer.Exit(max(map(exit_status, failures), default=exits.OK))
+
+
+@app.command("rollover", epilog="Example: hsm-dicom identity rollover node --write")
+def rollover(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", show_default=False, autocompletion=identity_names, help="An identity with next =."
+        ),
+    ],
+    signs_from: Annotated[
+        str | None,
+        typer.Option(
+            "--signs-from",
+            metavar="DAY",
+            show_default=False,
+            help="Switch signatures, from this day in UTC, as in 2027-01-15; by default, TLS is switched.",
+        ),
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="Switch TLS back to the identity itself.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write the line into the configuration file.")] = False,
+    pin: Pin = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Switch an identity to its successor: check that the successor is ready, and write the line that switches.
+
+    Opens the successor, signs with it, and checks its certificate. Without --write, the line is printed. A listener
+    or gateway shows the successor after its next start or reload.
+    """
+    from hsm_dicom.cli.context import open_plan, parse_pin_option
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.identity import IdentityError, Use
+    from hsm_dicom.node.plan import raise_errors
+    from hsm_dicom.node.rollover import check_readiness, write_switch
+    from hsm_dicom.node.succession import find_tables
+
+    day = _day(signs_from)
+    if back and day is not None:
+        raise typer.BadParameter("It is for TLS; leave --signs-from out.", param_hint="--back")
+    use = Use.TLS if day is None else Use.SIGNING
+    with open_plan(config) as plan:
+        raise_errors(plan.problems)
+        if name not in plan.successions:
+            known = ", ".join(plan.successions) or "none"
+            raise IdentityError(
+                f"No identity '{name}' has a successor; those that have one: {known}.",
+                remedy=f'Write next = "OTHER" under [identities.{name}].',
+            )
+        tables = find_tables(plan, name, plan.successions[name].successor)
+        checks = [] if back else list(check_readiness(plan, name, use, pin=parse_pin_option(pin)))
+    for check in checks:
+        output.outcome(check.passed, output.shown(check.text))
+    if not all(check.passed for check in checks):
+        output.outcome(False, f"{output.shown(plan.successions[name].successor)} is not ready; nothing was written.")
+        raise typer.Exit(exits.FAILED)
+    key, value = ("next_in_tls", "false" if back else "true") if day is None else ("next_signs_from", day.isoformat())
+    if write:
+        write_switch(plan.file, name, key, value)
+        output.outcome(True, f"{output.shown(str(plan.file))}: [identities.{output.shown(name)}] has {key} = {value}.")
+    else:
+        output.say(f"Write under [identities.{output.shown(name)}], or add --write:")
+        output.say_verbatim(f"{key} = {value}", indent=2)
+    if tables and use is Use.TLS:
+        output.say(f"Then reload or start what uses {output.shown(', '.join(tables))}.")
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            "Write the day as YYYY-MM-DD, such as 2027-01-15.", param_hint="--signs-from"
+        ) from None
 
 
 def _read_certificate(access: Any, certificates: dict[str, Certificate], problems: dict[str, Error]) -> None:

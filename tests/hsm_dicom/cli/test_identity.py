@@ -5,7 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from hsm_dicom.cli import exits
 from hsm_dicom.signatures import check_integrity
@@ -66,3 +72,43 @@ def test_an_identity_that_cannot_be_opened_does_not_hide_the_other(run: Run, pai
 
 def test_without_a_successor_there_is_nothing_to_show(run: Run, signing_node: Node) -> None:
     assert "No identity has a successor." in run("identity", "status", "--config", signing_node.config).said
+
+
+def test_a_rollover_is_checked_with_the_key_and_writes_one_line(run: Run, pair: Node) -> None:
+    config = plan(pair, 2)
+    before = pair.config.read_text()
+    shown = run("identity", "rollover", "node", *config)
+    assert shown.status == exits.OK, shown.said
+    assert "A signature with its key was verified." in shown.said
+    assert "next_in_tls = true" in shown.said
+    assert pair.config.read_text() == before
+    assert run("identity", "rollover", "node", "--write", *config).status == exits.OK
+    assert pair.config.read_text() == before.replace("[identities.node]\n", "[identities.node]\nnext_in_tls = true\n")
+    assert pair.config.stat().st_mode & 0o777 == 0o600
+    assert run("identity", "rollover", "node", "--back", "--write", *config).status == exits.OK
+    assert "next_in_tls = false\n" in pair.config.read_text()
+    assert run("identity", "rollover", "node", "--signs-from", "2027-03-01", "--write", *config).status == exits.OK
+    assert pair.config.read_text().count("next_signs_from = 2027-03-01\n") == 1
+    assert pair.config.read_text().count("next_signs_from") == 1
+
+
+def test_a_rollover_to_a_successor_that_is_not_ready_writes_nothing(run: Run, pair: Node) -> None:
+    config = plan(pair, 2)
+    (pair.folder / "second.pem").write_bytes(
+        pair.ca.issue("Signer second", key=pair_key(pair), begins=NOW + timedelta(days=3)).pem
+    )
+    before = pair.config.read_text()
+    refused = run("identity", "rollover", "node", "--write", *config)
+    assert refused.status == exits.FAILED
+    assert "is not valid before" in refused.said
+    assert "second is not ready; nothing was written." in refused.said
+    assert pair.config.read_text() == before
+    assert run("identity", "rollover", "second", *config).status == exits.FAILED
+    assert run("identity", "rollover", "node", "--signs-from", "soon", *config).status == exits.USAGE
+
+
+def pair_key(node: Node) -> rsa.RSAPrivateKey:
+    """The key of the successor."""
+    key = load_pem_private_key((node.folder / "second.key").read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key

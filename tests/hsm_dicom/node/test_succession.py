@@ -156,7 +156,7 @@ def test_the_stages_end_with_what_is_left_to_do(write: Write, keys: dict[str, Id
 
     *state, step = describe("")
     assert state == [Stage.PLANNED, "node", "node"]
-    assert step.startswith("Have the peers accept the pins of both, then write next_in_tls = true")
+    assert step.startswith("Have the peers accept the pins of both, then switch TLS: hsm-dicom identity rollover node")
     *state, step = describe(f"next_in_tls = true\nnext_signs_from = {TODAY + DAY}\n")
     assert state == [Stage.OVERLAPPING, "node", "second"]
     assert step == f"Wait for {TODAY + DAY}, from which second signs."
