@@ -60,6 +60,8 @@ class Finding(Enum):
     """It matches only a part: the program that made it wrongly left octets out of the byte stream."""
     UNCHECKABLE = "uncheckable"
     """The signature, or data that it refers to, is incomplete or of an unknown kind."""
+    NOT_OFFERED = "not-offered"
+    """This machine does not have the hash of its MAC algorithm, as where OpenSSL is in FIPS mode."""
     HISTORIC = "historic"
     """It is in Original Attributes Sequence and covers an earlier state of the object, so it cannot be checked."""
 
@@ -288,9 +290,8 @@ def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
         raise _Refusal(Finding.UNCHECKABLE, f"MAC Algorithm {item.mac.algorithm!r} is none of PS3.3's.")
     if not algorithm.is_offered:
         raise _Refusal(
-            Finding.UNCHECKABLE,
-            f"The hash {algorithm.term} is not offered by Python's OpenSSL here, which may be in FIPS mode: verify the "
-            "object on another machine.",
+            Finding.NOT_OFFERED,
+            f"The hash {algorithm.term} is not offered by Python's OpenSSL here, which may be in FIPS mode.",
         )
     if item.certificate_type.encode("latin-1") != a.X509_CERTIFICATE:
         raise _Refusal(Finding.UNCHECKABLE, f"Certificate Type {item.certificate_type!r} is not X509_1993_SIG.")

@@ -92,7 +92,7 @@ def _find_sub_indication(code: str, verdict: SignatureVerdict) -> str:
         return SUB_INDICATIONS[Reason.EXPIRED]
     if code == Cause.TIME_IN_FUTURE and is_proven:
         return "TIMESTAMP_ORDER_FAILURE"
-    if code in (Cause.MAC_REFUSED, Reason.WEAK_HASH, Reason.WEAK_KEY):
+    if code in (Cause.HASH_NOT_OFFERED, Cause.MAC_REFUSED, Reason.WEAK_HASH, Reason.WEAK_KEY):
         return f"CRYPTO_CONSTRAINTS_FAILURE{'' if is_proven else '_NO_POE'}"
     if code == Reason.REVOKED and verdict.trust is not None:
         is_signer = verdict.trust.path[0].revocation.state is Revocation.REVOKED

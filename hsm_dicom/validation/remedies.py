@@ -47,6 +47,7 @@ _REMEDIES: dict[str, str] = {
     Reason.TOO_COMPLEX: "Give only the intermediate certificates that are needed.",
     # cannot tell
     Cause.INCOMPLETE: _ASK_THE_SENDER,
+    Cause.HASH_NOT_OFFERED: "Verify the object on a machine whose OpenSSL is not in FIPS mode.",
     Reason.NO_ANCHORS: "Give the CA of the signers with --trust, or in anchors of [trust].",
     Reason.REVOCATION_UNKNOWN: f"Give {_REVOCATION_DATA}",
     Cause.TIME_IN_FUTURE: _CLOCKS,

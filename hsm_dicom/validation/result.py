@@ -52,6 +52,7 @@ class Cause(StrEnum):
 
     ALTERED = "altered"
     INCOMPLETE = "incomplete"
+    HASH_NOT_OFFERED = "hash-not-offered"
     HISTORIC = "historic"
     MAC_REFUSED = "mac-refused"
     MAC_WEAK = "mac-weak"

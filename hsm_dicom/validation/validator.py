@@ -80,6 +80,7 @@ __all__ = [
 _FINDINGS = {
     Finding.BROKEN: (Indication.INVALID, Cause.ALTERED),
     Finding.UNCHECKABLE: (Indication.INDETERMINATE, Cause.INCOMPLETE),
+    Finding.NOT_OFFERED: (Indication.INDETERMINATE, Cause.HASH_NOT_OFFERED),
     Finding.HISTORIC: (Indication.HISTORIC, Cause.HISTORIC),
 }
 

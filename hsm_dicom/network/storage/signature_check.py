@@ -12,6 +12,7 @@ _REFUSALS = {
     Finding.BROKEN: "A digital signature does not hold: it was changed.",
     Finding.PARTIAL: "A digital signature (by dcmsign) protects a part only.",
     Finding.UNCHECKABLE: "A digital signature is incomplete or of unknown kind.",
+    Finding.NOT_OFFERED: "The hash of a digital signature is not offered here.",
 }
 
 

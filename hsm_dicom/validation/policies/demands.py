@@ -84,7 +84,7 @@ _PROFILES = {
     Requirement.AUTHORIZATION: ("Authorization", (Profile.AUTHORIZATION,)),
     Requirement.SR: ("Structured Report", (Profile.SR, Profile.SR_VERIFICATION)),
 }
-_NOT_CHECKED = (Finding.BROKEN, Finding.UNCHECKABLE, Finding.HISTORIC)
+_NOT_CHECKED = (Finding.BROKEN, Finding.UNCHECKABLE, Finding.NOT_OFFERED, Finding.HISTORIC)
 _SIGN_AGAIN = "Have the object signed again"
 
 

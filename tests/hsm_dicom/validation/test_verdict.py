@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence as Items
 from hsm_dicom.signatures import Finding, Profile, check_integrity
 from hsm_dicom.signatures.errors import MacNotOfferedError
 from hsm_dicom.trust import Caution, Reason
+from hsm_dicom.validation import find_etsi_status
 from hsm_dicom.validation.validator import Cause, Indication, Outcome, ValidationTimeKind, Validator, worst_exit_status
 from tests.hsm_dicom.validation.verdict_cases import CA, Desk, codes, only, validator
 from tests.pki import Authority, new_key
@@ -102,6 +103,8 @@ def test_a_hash_that_openssl_does_not_have_cannot_be_checked(desk: Desk, monkeyp
     monkeypatch.setattr(hashlib, "new", new)
     found = only(validator().validate(check_integrity(signed)))
     assert found.text.startswith("cannot tell, because the hash RIPEMD160 is not offered by Python's OpenSSL here")
+    assert codes(found) == [Cause.HASH_NOT_OFFERED]
+    assert find_etsi_status(found).sub_indication == "CRYPTO_CONSTRAINTS_FAILURE_NO_POE"
     with pytest.raises(MacNotOfferedError, match="does not have the hash of MAC algorithm RIPEMD160"):
         desk.sign(mac="ripemd160", allow_weak=True)
 
