@@ -42,6 +42,7 @@ def open_key(
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     user_type: int = CKU_USER,
+    always_log_in: bool = False,
     deadlines: CallDeadlines | None = None,
     isolation: Isolation | str = Isolation.NONE,
     profiles: Mapping[str, CardProfile] | None = None,
@@ -50,9 +51,9 @@ def open_key(
     """Open the private key of a `pkcs11:` or `card:` URI, log in, and check the key against the policy.
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
-    threads a token serves at once; a card serves one. `device_failures`, `user_type`, `deadlines` and `isolation` are
-    as for `open_token`; a card without deadlines has those of its profile. `profiles` are kinds of cards beside those
-    that are known here. `manager` owns what is opened; the default manager does otherwise.
+    threads a token serves at once; a card serves one. `device_failures`, `user_type`, `always_log_in`, `deadlines` and
+    `isolation` are as for `open_token`; a card without deadlines has those of its profile. `profiles` are kinds of
+    cards beside those that are known here. `manager` owns what is opened; the default manager does otherwise.
     The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`, and
     TypeError or ValueError for an argument that is not as described.
     """
@@ -75,6 +76,7 @@ def open_key(
         last_try=last_try,
         device_failures=device_failures,
         user_type=user_type,
+        always_log_in=always_log_in,
         deadlines=deadlines,
         isolation=isolation,
         manager=manager,
@@ -98,6 +100,7 @@ def open_secrets(
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     user_type: int = CKU_USER,
+    always_log_in: bool = False,
     deadlines: CallDeadlines | None = None,
     isolation: Isolation | str = Isolation.NONE,
     profiles: Mapping[str, CardProfile] | None = None,
@@ -129,6 +132,7 @@ def open_secrets(
         last_try=last_try,
         device_failures=device_failures,
         user_type=user_type,
+        always_log_in=always_log_in,
         deadlines=deadlines,
         isolation=isolation,
         manager=manager,
@@ -161,6 +165,7 @@ def open_token(
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     user_type: int = CKU_USER,
+    always_log_in: bool = False,
     deadlines: CallDeadlines | None = None,
     isolation: Isolation | str = Isolation.NONE,
     manager: DeviceManager | None = None,
@@ -169,7 +174,8 @@ def open_token(
 
     `device_failures` are the answers to a login after which a PIN that was accepted before is presented once more.
     `user_type` (CK_USER_TYPE) is whose PIN it is: CKU_USER, or a number of the token's maker, such as 0x80000001 for
-    the Crypto User of a Luna partition. `deadlines` are the seconds within which the token must answer; without them,
+    the Crypto User of a Luna partition. `always_log_in` is for a token that hides its keys without a login though it
+    does not report CKF_LOGIN_REQUIRED. `deadlines` are the seconds within which the token must answer; without them,
     those of an earlier share, or the default ones. With `isolation` "process" the module runs in a process of its own
     for this token, which is ended when it does not answer; see `tokens.pkcs11.isolation`.
     """
@@ -188,7 +194,9 @@ def open_token(
     credentials = (
         None
         if source is None
-        else Credentials(source, memory or RefusalMemory(), last_try, frozenset(device_failures), user_type)
+        else Credentials(
+            source, memory or RefusalMemory(), last_try, frozenset(device_failures), user_type, always_log_in
+        )
     )
     return connections.acquire(owner, token, credentials, sessions, deadlines)
 

@@ -58,6 +58,7 @@ class TokenAccess:
     last_try: bool = False
     login_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
     user_type: int = CKU_USER
+    always_log_in: bool = False
     deadlines: CallDeadlines | None = None
     isolation: Isolation = Isolation.NONE
 
@@ -94,6 +95,7 @@ class TokenAccess:
             last_try=self.last_try,
             device_failures=self.login_failures,
             user_type=self.user_type,
+            always_log_in=self.always_log_in,
             deadlines=self.deadlines,
             isolation=self.isolation,
         )
@@ -111,6 +113,7 @@ class TokenAccess:
             last_try=self.last_try,
             device_failures=self.login_failures,
             user_type=self.user_type,
+            always_log_in=self.always_log_in,
             deadlines=self.deadlines,
             isolation=self.isolation,
         )
@@ -127,6 +130,7 @@ class TokenAccess:
             last_try=self.last_try,
             device_failures=self.login_failures,
             user_type=self.user_type,
+            always_log_in=self.always_log_in,
             deadlines=self.deadlines,
             isolation=self.isolation,
             host_session_keys=host_session_keys,
@@ -212,6 +216,7 @@ def find_token_access(
         last_try=last_try,
         login_failures=section.login_failures if section else frozenset(DeviceFailure),
         user_type=section.user_type if section else CKU_USER,
+        always_log_in=section.always_log_in if section else False,
         deadlines=section.deadlines.of_calls if section else None,
         isolation=section.isolation if section else Isolation.NONE,
     )

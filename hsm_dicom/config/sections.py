@@ -162,6 +162,8 @@ class TokenSection(Section):
     user_type: Annotated[int, PlainValidator(_user_type)] = CKU_USER
     """Whose PIN it is (CK_USER_TYPE of C_Login): 1 for the user, or a number of the token's maker, from 0x80000000 on,
     such as 0x80000001 for the Crypto User of a Luna partition."""
+    always_log_in: bool = False
+    """Whether to log in though the token does not report that it requires a login (CKF_LOGIN_REQUIRED)."""
     isolation: Isolation = Isolation.NONE
     """Where the module runs: in this process (none), or in a process of its own that can be ended (process)."""
 

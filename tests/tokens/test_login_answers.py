@@ -55,3 +55,17 @@ def test_a_user_type_of_the_maker_logs_in_where_the_user_of_pkcs11_does_not(toke
     uri = proxy.serving(token.generate("key", "p256"))
     environment = proxy.environment(counted=True) | {"PROXY_USER_TYPE": "0x80000001"}
     assert scenes.play(OWN_TYPE, uri, environment=environment) == ["OperationFailedError", "done", "done"]
+
+
+SILENT_TOKEN = """
+said(lambda: tokens.open_key(uris[0]).close())
+said(lambda: tokens.open_key(uris[0], always_log_in=True).close())
+"""
+
+
+def test_a_token_that_does_not_report_that_it_requires_a_login(token: TestToken, proxy: Proxy) -> None:
+    uri = proxy.serving(token.generate("key", "p256"))
+    proxy.rule("C_GetTokenInfo clear=0x4")
+    ended = scenes.play(SILENT_TOKEN, uri, environment=proxy.environment(counted=True))
+    assert ended == ["NotAPrivateKeyError", "done"]  # without a login, it shows the public key only
+    assert proxy.calls()["C_Login"] == 1

@@ -56,6 +56,8 @@ class Credentials:
     device_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
     user_type: int = CKU_USER
     """Whose PIN it is (CK_USER_TYPE): CKU_USER, or a number of the token's maker for another role."""
+    always_log_in: bool = False
+    """Whether to log in to a token that does not report CKF_LOGIN_REQUIRED."""
     _kept: Pin | None = field(default=None, repr=False)
     _is_fresh: bool = field(default=False, repr=False)
     """Whether the kept PIN was read ahead, and not kept after a login."""
@@ -150,8 +152,8 @@ class Credentials:
             self._kept.wipe()
             self._kept = None
 
-    def _read_state(self) -> tuple[PinSource, bool, frozenset[DeviceFailure], int]:
-        return self.source, self.last_try, self.device_failures, self.user_type
+    def _read_state(self) -> tuple[PinSource, bool, frozenset[DeviceFailure], int, bool]:
+        return self.source, self.last_try, self.device_failures, self.user_type, self.always_log_in
 
 
 _OF_THIS_PROCESS = os.urandom(32)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
@@ -49,6 +48,7 @@ from tokens.pkcs11.calls.faults import (
     translate_error,
 )
 from tokens.pkcs11.calls.queries import Queries
+from tokens.pkcs11.login.flags import requires_login
 from tokens.pkcs11.objects import Objects
 from tokens.pkcs11.sessions import SessionPool, Worker
 from tokens.process.reconnecting import may_reconnect
@@ -160,7 +160,7 @@ class Connection(SessionPool):
 
         Other code of this process may have called C_Logout, or the device may have been suspended.
         """
-        if TokenFlag.LOGIN_REQUIRED not in self._token.flags:
+        if not requires_login(self._token, self.credentials):
             return
         state = self.module.queries.session_state(worker.session)
         if state not in (SessionState.RO_USER, SessionState.RW_USER):

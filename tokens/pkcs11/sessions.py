@@ -13,7 +13,6 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
-from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
@@ -22,6 +21,7 @@ from tokens.events.bus import QuietLock
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.faults import _StaleSessionError
+from tokens.pkcs11.login.flags import requires_login
 from tokens.pkcs11.login.presentation import log_in
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_again
@@ -246,7 +246,7 @@ class SessionPool:
         self.module.use_deadlines(found.slot_id, self.deadlines)
         anchor = self.module.queries.open_session(found.slot_id, writable=writable)
         try:
-            if TokenFlag.LOGIN_REQUIRED in found.flags:
+            if requires_login(found, self.credentials):
                 if self.credentials is None:
                     raise PinSourceError(
                         f"{sentence_case(found.description)} requires a PIN, and no PIN source was given.",

@@ -109,6 +109,11 @@ ALL_RETRIES = 3
 """What `read_retries` returns if no flag reports a wrong PIN, as after a login."""
 
 
+def requires_login(token: TokenInfo, credentials: Credentials | None) -> bool:
+    """Return whether a session must log in: the token reports so, or the credentials are for a token that does not."""
+    return TokenFlag.LOGIN_REQUIRED in token.flags or (credentials is not None and credentials.always_log_in)
+
+
 def read_retries(token: TokenInfo, role: UserType) -> int | None:
     """Return what the flags report of the retry counter, as a number that only wrong PINs make lower."""
     if not token.initialised:
