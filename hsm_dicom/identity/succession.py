@@ -55,13 +55,14 @@ class Succession:
             return self.in_tls
         return self.signs_from is not None and self.signs_from <= (day or current_date())
 
-    def find_stage(self, *, is_in_tls: bool, day: date | None = None) -> Stage:
-        """Return the stage on the day. `is_in_tls` is whether listeners or peers name the identity.
+    def find_stage(self, *, is_in_tls: bool, may_sign: bool, day: date | None = None) -> Stage:
+        """Return the stage on the day.
 
-        An identity that they name and that has no `signs_from` is not used for signatures.
+        `is_in_tls` is whether listeners or peers name the identity, and `may_sign` whether its certificate is for
+        signatures. One that serves for neither is regarded as one that signs.
         """
         switched = [self.has_switched(Use.TLS)] if is_in_tls else []
-        if self.signs_from is not None or not is_in_tls:
+        if may_sign or not is_in_tls:
             switched.append(self.has_switched(Use.SIGNING, day))
         return Stage.RETIRED if all(switched) else Stage.OVERLAPPING if any(switched) else Stage.PLANNED
 

@@ -40,7 +40,7 @@ from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, Sec
 from hsm_dicom.node.policies import check_policies
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.node.roles import review_roles
-from hsm_dicom.node.succession import is_awaited, review_successions
+from hsm_dicom.node.succession import is_awaited, is_retired, review_successions
 from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import review_trust
 from hsm_dicom.trust.certificates import is_ca
@@ -255,6 +255,8 @@ class _Check:
         if remark is None:
             return
         if is_awaited(self.plan, place[1]) and certificate.not_valid_before_utc > current_time():
+            return
+        if is_retired(self.plan, place[1], certificate):
             return
         self.is_expiring = True
         report = self.problems.add if remark.expired else self.problems.warn

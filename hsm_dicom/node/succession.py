@@ -10,9 +10,12 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 
 from cryptography import x509
 
+from hsm_dicom.config.devices import TokenAccess, format_key_name
+from hsm_dicom.config.groups import GroupAccess
 from hsm_dicom.identity import Stage, Succession, Use
 from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.trust import CertificatePurpose
@@ -33,11 +36,14 @@ class SuccessionRemark:
 
 @dataclass(frozen=True, kw_only=True)
 class SuccessionStatus:
-    """An identity and its successor. `tables` are the listeners and peers that name either."""
+    """An identity and its successor. `tables` are the listeners and peers that name either.
+
+    `signs` and `in_tls` are the names of those that serve this now; `signs` is None if the identity is not for it.
+    """
 
     succession: Succession
     stage: Stage
-    signs: str
+    signs: str | None
     in_tls: str
     tables: tuple[str, ...]
     next_step: str
@@ -61,20 +67,32 @@ def is_awaited(plan: NodePlan, name: str) -> bool:
     return bool(served) and not switched and not find_tables(plan, name)
 
 
+def is_retired(plan: NodePlan, name: str, certificate: x509.Certificate, now: datetime | None = None) -> bool:
+    """Return whether a successor serves in the place of an identity, so that its certificate may end."""
+    one = plan.successions.get(name)
+    if one is None:
+        return False
+    tables = find_tables(plan, one.name, one.successor)
+    return _find_stage(one, certificate, tables, now or current_time()) is Stage.RETIRED
+
+
 def describe_succession(
     plan: NodePlan, name: str, certificates: Mapping[str, x509.Certificate], now: datetime | None = None
 ) -> SuccessionStatus:
     """Return the stage of an identity with a successor, and what is left to do. `certificates` are by identity."""
     one, moment = plan.successions[name], now or current_time()
     day, tables = moment.date(), find_tables(plan, one.name, one.successor)
-    stage = one.find_stage(is_in_tls=bool(tables), day=day)
+    old = certificates.get(one.name)
+    stage, signs = _find_stage(one, old, tables, moment), not tables or _may_sign(one, old)
     return SuccessionStatus(
         succession=one,
         stage=stage,
-        signs=one.successor if one.has_switched(Use.SIGNING, day) else one.name,
+        signs=None if not signs else one.successor if one.has_switched(Use.SIGNING, day) else one.name,
         in_tls=one.successor if one.has_switched(Use.TLS) else one.name,
         tables=tables,
-        next_step=_find_next_step(one, stage, tables, certificates.get(one.successor), moment),
+        next_step=_describe_retirement(plan, one)
+        if stage is Stage.RETIRED
+        else _find_next_step(one, tables, certificates.get(one.successor), moment),
     )
 
 
@@ -128,15 +146,34 @@ def _review_signatures(
         )
 
 
-def _find_next_step(
-    one: Succession, stage: Stage, tables: tuple[str, ...], new: x509.Certificate | None, now: datetime
-) -> str:
-    table = f"[identities.{one.name}]"
-    if stage is Stage.RETIRED:
-        return (
-            f"Nothing uses {one.name} any more. Move the lines of [identities.{one.successor}] to {table} in place of "
-            f"its own, remove its pin from the peers, and delete the old key: hsm-dicom key delete TOKEN/LABEL."
-        )
+def _find_stage(one: Succession, old: x509.Certificate | None, tables: tuple[str, ...], now: datetime) -> Stage:
+    return one.find_stage(is_in_tls=bool(tables), may_sign=_may_sign(one, old), day=now.date())
+
+
+def _may_sign(one: Succession, old: x509.Certificate | None) -> bool:
+    """Return whether an identity is used for signatures, as far as the file and its certificate tell."""
+    return one.signs_from is not None or old is None or not find_unfit_roles(old, [CertificatePurpose.SIGNING])
+
+
+def _describe_retirement(plan: NodePlan, one: Succession) -> str:
+    access = plan.identities.get(one.name)
+    match None if access is None else access.key:
+        case TokenAccess(name=str(token), uri=uri) if uri.object is not None:
+            deletion = f"delete the old key: hsm-dicom key delete {shlex.quote(format_key_name(token, uri.object))}"
+        case GroupAccess() as group:
+            names = " and ".join(shlex.quote(name) for name in group.key_names)
+            deletion = f"delete the old key on each token with hsm-dicom key delete: {names}"
+        case Path() as file:
+            deletion = f"destroy the old key in {file}"
+        case _:
+            deletion = "delete the old key"
+    return (
+        f"Nothing uses {one.name} any more. Move the lines of [identities.{one.successor}] to [identities.{one.name}] "
+        f"in place of its own, remove its pin from the peers, and {deletion}."
+    )
+
+
+def _find_next_step(one: Succession, tables: tuple[str, ...], new: x509.Certificate | None, now: datetime) -> str:
     if new is None:
         return f"Have a certificate issued for {one.successor}: hsm-dicom key csr {one.successor} --like {one.name}."
     if new.not_valid_before_utc > now:

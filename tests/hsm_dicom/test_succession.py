@@ -37,22 +37,25 @@ def test_a_successor_may_have_one_too_and_a_circle_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signs_from", "in_tls", "is_in_tls", "stage"),
+    ("signs_from", "in_tls", "used_for", "stage"),
     [
-        (None, False, True, Stage.PLANNED),
-        (DAY + timedelta(days=1), False, True, Stage.PLANNED),
-        (DAY, False, True, Stage.OVERLAPPING),
-        (DAY + timedelta(days=1), True, True, Stage.OVERLAPPING),
-        (DAY, True, True, Stage.RETIRED),
-        (None, True, True, Stage.RETIRED),  # an identity for TLS alone
-        (None, False, False, Stage.PLANNED),
-        (DAY, False, False, Stage.RETIRED),  # an identity for signatures alone
+        (None, False, "tls signing", Stage.PLANNED),
+        (DAY + timedelta(days=1), False, "tls signing", Stage.PLANNED),
+        (DAY, False, "tls signing", Stage.OVERLAPPING),
+        (DAY + timedelta(days=1), True, "tls signing", Stage.OVERLAPPING),
+        (None, True, "tls signing", Stage.OVERLAPPING),
+        (DAY, True, "tls signing", Stage.RETIRED),
+        (None, True, "tls", Stage.RETIRED),
+        (None, False, "signing", Stage.PLANNED),
+        (DAY, False, "signing", Stage.RETIRED),
+        (None, False, "", Stage.PLANNED),
     ],
 )
 def test_the_stage_follows_from_what_has_switched(
-    signs_from: date | None, in_tls: bool, is_in_tls: bool, stage: Stage
+    signs_from: date | None, in_tls: bool, used_for: str, stage: Stage
 ) -> None:
-    assert Succession("node", "second", signs_from, in_tls).find_stage(is_in_tls=is_in_tls, day=DAY) is stage
+    one = Succession("node", "second", signs_from, in_tls)
+    assert one.find_stage(is_in_tls="tls" in used_for, may_sign="signing" in used_for, day=DAY) is stage
 
 
 @pytest.mark.parametrize(

@@ -173,8 +173,9 @@ def _print_status(found: SuccessionStatus, certificates: dict[str, Certificate],
         subject = output.shown(certificate.subject.rfc4514_string())
         rows.append((output.shown(name), f"{subject}, valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}"))
         rows.append(("", f"pin {spki_sha256(certificate)}"))
-    switch = f", {one.successor} from {one.signs_from}" if one.signs_from and found.signs == one.name else ""
-    rows.append(("signatures", output.shown(f"{found.signs}{switch}")))
+    if found.signs is not None:
+        switch = f", {one.successor} from {one.signs_from}" if one.signs_from and found.signs == one.name else ""
+        rows.append(("signatures", output.shown(f"{found.signs}{switch}")))
     if found.tables:
         rows.append(("TLS", output.shown(f"{found.in_tls} ({', '.join(found.tables)})")))
     rows.append(("next", output.shown(found.next_step)))

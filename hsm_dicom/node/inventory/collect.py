@@ -33,7 +33,7 @@ from hsm_dicom.node.inventory.entries import (
 )
 from hsm_dicom.node.inventory.uses import Uses, describe_failure, name_device
 from hsm_dicom.node.plan import NodePlan
-from hsm_dicom.node.succession import is_awaited
+from hsm_dicom.node.succession import is_awaited, is_retired
 from hsm_dicom.trust import RevocationPolicy
 from hsm_dicom.trust.certificates import name_text
 from hsm_dicom.trust.clock import current_time
@@ -134,6 +134,12 @@ class _Collector:
             if is_awaited(self.plan, name) and certificate.not_valid_before_utc > self.now:
                 row = replace(row, urgency=Urgency.FINE, problem="", consequence="", remedy="")
                 yield replace(row, state=CertificateState.LATER)
+                continue
+            if is_retired(self.plan, name, certificate, self.now):
+                successor = self.plan.successions[name].successor
+                consequence = f"Nothing: {successor} serves in its place. hsm-dicom identity status says what is left."
+                row = replace(row, urgency=Urgency.FINE, problem="", consequence=consequence, remedy="")
+                yield replace(row, state=CertificateState.OLD)
                 continue
             yield replace(row, state=CertificateState.IN_USE)
         for certificate in chain:

@@ -113,6 +113,17 @@ def test_a_successor_whose_time_has_not_come_keeps_nothing_from_working(write: W
     assert remarks(file)["identities.early.certificate"][0] is Severity.ERROR
 
 
+def test_a_retired_identity_may_end(write: Write) -> None:
+    text = f'next = "second"\nnext_signs_from = {TODAY}\n'
+    warned = check_configuration(write('next = "second"\n'), warning=timedelta(days=30))
+    assert "identities.node.certificate" in {one.key for one in warned.problems}
+    file = write(text)
+    assert check_configuration(file, warning=timedelta(days=30)).problems == ()
+    rows = {one.name: one for one in take_inventory(file).entries if one.kind is Kind.IDENTITY}
+    assert (rows["node"].urgency, rows["node"].state) == (Urgency.FINE, "old")
+    assert "second serves in its place" in rows["node"].consequence
+
+
 def network(port: int, keys: dict[str, Identity]) -> str:
     pins = ", ".join(f'"{spki_sha256(keys[name].certificate)}"' for name in ("node", "second"))
     return (
@@ -163,6 +174,7 @@ def test_the_stages_end_with_what_is_left_to_do(write: Write, keys: dict[str, Id
     *state, step = describe(f"next_in_tls = true\nnext_signs_from = {TODAY}\n")
     assert state == [Stage.RETIRED, "second", "second"]
     assert step.startswith("Nothing uses node any more.")
+    assert step.endswith("node.key.")
 
 
 def test_a_peer_without_an_identity_takes_the_only_one_that_is_no_successor(
