@@ -8,6 +8,6 @@ from tests.soak import RUNS
 
 
 def test_handshakes_from_sixteen_threads_leave_memory_where_it_was(hospital: Hospital) -> None:
-    growth, errors, _ = soak(hospital, 250 * RUNS, 16)
+    growth, errors, _ = soak(hospital, 100 * RUNS, 16)
     assert errors == 0
     assert growth < 3.0

@@ -33,7 +33,7 @@ SIGNATURE_KEYS = {
 
 
 @pytest.fixture(scope="module", params=list(SIGNATURE_KEYS))
-def key_uri(request: pytest.FixtureRequest, pcscd: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def key_uri(request: pytest.FixtureRequest, pcscd: Daemon) -> Iterator[str]:
     """A card with a signature key: our PIV card, and an OpenPGP card that was not written here."""
     if request.param == "piv":
         card = pcscd.card(READER, **describe_card("piv", extended=False))
@@ -41,7 +41,7 @@ def key_uri(request: pytest.FixtureRequest, pcscd: Daemon, tmp_path_factory: pyt
         yield SIGNATURE_KEYS["piv"]
         take_card_out(card)
         return
-    with foreign_card(pcscd, READER, "jcecard", tmp_path_factory.mktemp("card")):
+    with foreign_card(pcscd, READER, "openpgp"):
         make_openpgp_key(READER, 0xB6, bytes.fromhex("010800002000"))
         yield SIGNATURE_KEYS["openpgp"]
 

@@ -32,7 +32,7 @@ from tokens.smartcard.officer import reset_pin
 from tokens.smartcard.opening import open_card
 from tokens.smartcard.search import list_cards
 
-READER = "Rig A 00 00"
+READER, OTHER_READER = "Rig A 00 00", "Rig B 00 01"
 SHA256 = hashes.SHA256()
 PKCS1 = padding.PKCS1v15()
 SIGN, DECRYPT, AUTH = 0xB6, 0xB8, 0xA4
@@ -145,16 +145,16 @@ def test_its_elliptic_curve_key_signs(card: str) -> None:
         public.verify(key.sign(b"data", ecdsa), b"data", ecdsa)  # type: ignore[call-arg, arg-type]
 
 
-def test_a_locked_pin_is_set_anew_with_the_admin_pin(pcscd: Daemon, tmp_path: Path, state_folder: Path) -> None:
-    uri, memory = "card:reader=Rig%20A*;profile=openpgp", RefusalMemory()
-    with foreign_card(pcscd, READER, "jcecard", tmp_path):
-        make_openpgp_key(READER, AUTH, RSA_2048)
+def test_a_locked_pin_is_set_anew_with_the_admin_pin(pcscd: Daemon, state_folder: Path) -> None:
+    uri, memory = "card:reader=Rig%20B*;profile=openpgp", RefusalMemory()
+    with foreign_card(pcscd, OTHER_READER, "openpgp"):
+        make_openpgp_key(OTHER_READER, SIGN, RSA_2048)
         for wrong in ("111111", "222222", "333333"):
-            with pytest.raises(PinError), open_key(f"{uri};key=auth", pin=AtHand(wrong), last_try=True) as key:
+            with pytest.raises(PinError), open_key(f"{uri};key=sign", pin=AtHand(wrong), last_try=True) as key:
                 key.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
         with open_card(default_manager().cards, CardUri.parse(uri)) as application:
             with pytest.raises(PinRefusedError):
                 reset_pin(application, AtHand("00000000"), AtHand("654321"), memory)
             reset_pin(application, AtHand(ADMIN_PIN), AtHand("654321"), memory)
-        with opened("auth", "654321") as key:
+        with open_key(f"{uri};key=sign", pin=set_pin("654321")) as key:
             key.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
