@@ -59,6 +59,8 @@ class TokenAccess:
     login_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
     user_type: int = CKU_USER
     always_log_in: bool = False
+    private_key_attributes: tuple[tuple[int, bytes], ...] = ()
+    public_key_attributes: tuple[tuple[int, bytes], ...] = ()
     deadlines: CallDeadlines | None = None
     isolation: Isolation = Isolation.NONE
 
@@ -217,6 +219,8 @@ def find_token_access(
         login_failures=section.login_failures if section else frozenset(DeviceFailure),
         user_type=section.user_type if section else CKU_USER,
         always_log_in=section.always_log_in if section else False,
+        private_key_attributes=tuple(section.private_key_attributes.items()) if section else (),
+        public_key_attributes=tuple(section.public_key_attributes.items()) if section else (),
         deadlines=section.deadlines.of_calls if section else None,
         isolation=section.isolation if section else Isolation.NONE,
     )

@@ -77,6 +77,10 @@ _WORDS: Mapping[str, Words] = {
         "user_type is no user type of PKCS#11 for such a login.",
         "Write 1, or the number from the manual of the token, such as 0x80000001; or leave it out.",
     ),
+    "key_attributes": (
+        "The table has an attribute that is unknown, that hsm-dicom sets itself, or a value that no attribute has.",
+        'Write names of PKCS#11 or numbers, as in { CKA_MODIFIABLE = false, 0x80000001 = "0x01ff" }.',
+    ),
     "weakness": ("allow lists an unknown weakness.", f"Write any of: {', '.join(ALLOWABLE)}."),
     "string_type": ("The value must be a text in quotation marks.", 'Write it like name = "text".'),
     "string_too_short": ("The text is empty.", "Write a text, or remove the key."),

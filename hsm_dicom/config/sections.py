@@ -10,6 +10,7 @@ which may be a PIN.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -29,6 +30,7 @@ from tokens.opening import parse_uri
 from tokens.pins.credentials import CKU_USER, DeviceFailure, is_user_type
 from tokens.pins.sources import FromCredential, FromFile, PinSource, parse_pin_source
 from tokens.pkcs11.isolation import Isolation
+from tokens.pkcs11.key_pairs import pack_attribute
 from tokens.policy import Weakness
 from tokens.smartcard.profile_table import validate_profile
 from tokens.smartcard.profiles import CardProfile
@@ -39,6 +41,10 @@ FILE_KEY = "file-key"
 
 ALLOWABLE = (*(weakness.value for weakness in Weakness), FILE_KEY)
 """All entries that `allow` of an identity can have."""
+
+
+KeyAttributes = Mapping[int, bytes]
+"""Attributes of a template: the value by the type."""
 
 
 def _text(value: object) -> str:
@@ -107,6 +113,13 @@ def _user_type(value: object) -> object:
     return value
 
 
+def _key_attributes(value: object) -> KeyAttributes:
+    try:
+        return dict(pack_attribute(name, one) for name, one in value.items())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):
+        raise PydanticCustomError("key_attributes", "") from None
+
+
 def _check_allowable(name: str) -> str:
     if name not in ALLOWABLE:
         raise PydanticCustomError("weakness", "")
@@ -164,6 +177,12 @@ class TokenSection(Section):
     such as 0x80000001 for the Crypto User of a Luna partition."""
     always_log_in: bool = False
     """Whether to log in though the token does not report that it requires a login (CKF_LOGIN_REQUIRED)."""
+    private_key_attributes: Annotated[KeyAttributes, PlainValidator(_key_attributes)] = Field(default_factory=dict)
+    """Attributes that the token wants in the template of a private key that it generates, such as
+    { CKA_MODIFIABLE = false, 0x80000001 = "0x01ff" }: true, false, a number, a text, or bytes as "0x…". They cannot
+    change what hsm-dicom sets."""
+    public_key_attributes: Annotated[KeyAttributes, PlainValidator(_key_attributes)] = Field(default_factory=dict)
+    """The same for the public key."""
     isolation: Isolation = Isolation.NONE
     """Where the module runs: in this process (none), or in a process of its own that can be ended (process)."""
 

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
+from pkcs11 import Attribute, ObjectClass
 
 from tests.pki import Authority
 from tests.softhsm import MODULE, TestToken, set_pin
@@ -25,6 +26,7 @@ from tokens.pkcs11.ceremony import (
     read_keys,
 )
 from tokens.pkcs11.certificates import _der_integer, import_certificates
+from tokens.pkcs11.key_pairs import pack_attribute
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import change_pin, initialise_token
 from tokens.pkcs11.search import find_token
@@ -228,3 +230,27 @@ def test_a_serial_number_is_a_der_integer(number: int) -> None:
     from asn1crypto.core import Integer
 
     assert Integer.load(_der_integer(number), strict=True).native == number
+
+
+def test_a_key_gets_attributes_that_its_token_wants_beside_its_own(token: TestToken) -> None:
+    wanted = [pack_attribute("CKA_MODIFIABLE", value=False)]
+    with open_token(token.uri()) as connection:
+        made = generate_key(connection, "key", KeyKind.P_256, Usage.SIGN, private_attributes=wanted)
+        with connection.writable() as session:
+            objects = connection.objects(session)
+            [private] = objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY})
+            assert objects.read(private, (Attribute.MODIFIABLE,)).flag(Attribute.MODIFIABLE) is False
+    assert made.attributes.never_extractable
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("CKA_EXTRACTABLE", True), ("CKA_SENSITIVE", False), ("0x162", True), ("CKA_DERIVE", True)),
+        *(("CKA_SIGN", True), ("MODIFIABLE", False), ("CKA_NONE", 1), ("CKA_mro", 1), ("0x", 1), ("0x100000000", 1)),
+        *(("CKA_MODIFIABLE", -1), ("CKA_MODIFIABLE", 1.5), ("CKA_MODIFIABLE", [1]), ("CKA_START_DATE", "0x0")),
+    ],
+)
+def test_an_attribute_that_would_change_what_a_key_is_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=r"attribute|hexadecimal|invalid literal"):
+        pack_attribute(name, value)

@@ -75,12 +75,15 @@ def generate_key(
     *,
     key_id: bytes | None = None,
     always_authenticate: bool = False,
+    private_attributes: Iterable[tuple[int, bytes]] = (),
+    public_attributes: Iterable[tuple[int, bytes]] = (),
 ) -> KeyEntry:
     """Generate a key pair inside the token, which the private key never leaves.
 
-    `key_id` (CKA_ID) is random by default. Raises `CeremonyError` if the label or id is in use, or if the token
-    answered an error and made the key pair all the same; and `CeremonyTimeoutError` if the token does not answer: the
-    key pair may still appear. `review_unfinished` finds both.
+    `key_id` (CKA_ID) is random by default. `private_attributes` and `public_attributes` are further ones that the token
+    wants; see `tokens.pkcs11.key_pairs.pack_attribute`. Raises `CeremonyError` if the label or id is in use, or if the
+    token answered an error and made the key pair all the same; and `CeremonyTimeoutError` if the token does not answer:
+    the key pair may still appear. `review_unfinished` finds both.
     """
     if usage is Usage.DECRYPT and not kind.is_rsa:
         raise CeremonyError(
@@ -102,9 +105,10 @@ def generate_key(
         connection.writable() as session,
         Attempt(unfinished, begun, connection.token) as attempt,
     ):
-        name = {Attribute.LABEL: label, Attribute.ID: key_id, Attribute.TOKEN: True}
+        name: dict[int, Any] = {Attribute.LABEL: label, Attribute.ID: key_id, Attribute.TOKEN: True}
         decrypts = usage is Usage.DECRYPT
-        private: dict[Attribute, Any] = {
+        private: dict[int, Any] = {
+            **dict(private_attributes),
             **name,
             Attribute.PRIVATE: True,
             Attribute.SENSITIVE: True,
@@ -115,7 +119,13 @@ def generate_key(
         }
         if always_authenticate:
             private[Attribute.ALWAYS_AUTHENTICATE] = True
-        public = {**name, Attribute.VERIFY: not decrypts, Attribute.ENCRYPT: decrypts, Attribute.WRAP: decrypts}
+        public: dict[int, Any] = {
+            **dict(public_attributes),
+            **name,
+            Attribute.VERIFY: not decrypts,
+            Attribute.ENCRYPT: decrypts,
+            Attribute.WRAP: decrypts,
+        }
         queries = connection.module.queries
         try:
             connection.module.run(lambda: attempt.run(lambda: generate_pair(queries, session, kind, public, private)))
@@ -136,9 +146,14 @@ def generate_key(
 def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[KeyName]:
     """Provide a key pair during the block (session objects), for a self-test."""
     name = KeyName(f"temporary {kind}", os.urandom(8))
-    public = {Attribute.LABEL: name.label, Attribute.ID: name.id, Attribute.TOKEN: False}
+    public: dict[int, Any] = {Attribute.LABEL: name.label, Attribute.ID: name.id, Attribute.TOKEN: False}
     uses = (Attribute.SIGN, Attribute.DECRYPT) if kind.is_rsa else (Attribute.SIGN,)
-    private = {**public, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, **dict.fromkeys(uses, True)}
+    private: dict[int, Any] = {
+        **public,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        **dict.fromkeys(uses, True),
+    }
     with connection.writable() as session:
         generate_pair(connection.module.queries, session, kind, public, private)
         yield name

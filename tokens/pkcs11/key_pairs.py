@@ -17,7 +17,7 @@ from pkcs11 import exceptions as p11
 from tokens.pkcs11.attributes import pack
 from tokens.pkcs11.calls.queries import Queries
 
-Template = Mapping[Attribute, Any]
+Template = Mapping[int, Any]
 
 
 class KeyKind(StrEnum):
@@ -52,8 +52,41 @@ _TEMPLATE_REFUSED = (
 )
 """Answers of tokens to a template that they refuse; tpm2-pkcs11 1.9.0 answers GENERAL_ERROR."""
 
+_OWN = frozenset(
+    {
+        *(Attribute.CLASS, Attribute.KEY_TYPE, Attribute.TOKEN, Attribute.PRIVATE, Attribute.LABEL, Attribute.ID),
+        *(Attribute.SENSITIVE, Attribute.EXTRACTABLE, Attribute.ALWAYS_SENSITIVE, Attribute.NEVER_EXTRACTABLE),
+        *(Attribute.LOCAL, Attribute.VALUE, Attribute.MODULUS_BITS, Attribute.PUBLIC_EXPONENT, Attribute.EC_PARAMS),
+        *(Attribute.SIGN, Attribute.SIGN_RECOVER, Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE),
+        *(Attribute.VERIFY, Attribute.VERIFY_RECOVER, Attribute.ENCRYPT, Attribute.WRAP),
+        Attribute.ALWAYS_AUTHENTICATE,
+    }
+)
+"""What a key is, that it stays in its token, and its one use: nothing that is given beside them changes them."""
+
 _PUBLIC_USES = (Attribute.VERIFY, Attribute.ENCRYPT, Attribute.WRAP)
 _FORBIDDEN_USES = (Attribute.SIGN, Attribute.DECRYPT, Attribute.UNWRAP)
+
+
+def pack_attribute(name: str, value: object) -> tuple[int, bytes]:
+    """Return the type and the value of an attribute that a token wants in the template of a generated key.
+
+    `name` is as in PKCS#11 (CKA_MODIFIABLE), or the number of an attribute of a maker (0x80000001). `value` is True,
+    False, a number, or a text; one that begins with 0x stands for these bytes. Raises ValueError, also for an attribute
+    that the generation sets itself.
+    """
+    if name.lower().startswith("0x"):
+        kind = int(name, 16)
+    else:
+        known = Attribute.__members__.get(name.removeprefix("CKA_")) if name.startswith("CKA_") else None
+        kind = -1 if known is None else int(known)
+    if kind in _OWN or not 0 <= kind <= 0xFFFFFFFF:
+        raise ValueError("This attribute is unknown, or is set already.")
+    if isinstance(value, str) and value.lower().startswith("0x"):
+        return kind, bytes.fromhex(value[2:])
+    if not isinstance(value, bool | int | str) or (isinstance(value, int) and value < 0):
+        raise ValueError("The value is none of an attribute.")
+    return kind, pack(value)
 
 
 def generate_pair(

@@ -111,6 +111,8 @@ def generate(
                     Usage(usage.value),
                     key_id=_id(id),
                     always_authenticate=always_authenticate,
+                    private_attributes=access.private_key_attributes,
+                    public_attributes=access.public_key_attributes,
                 )
             ceremony.set_key(made)
             known = Reference(configuration, access, connection.token, module, config)

@@ -96,6 +96,15 @@ def test_the_officer_is_no_user_type(write, value: str) -> None:
     assert "0x80000001" in problem.remedy
 
 
+def test_attributes_for_generated_keys_are_kept_and_those_of_hsm_dicom_refused(write) -> None:
+    head = '[tokens.a]\nmodule = "/x.so"\nlabel = "a"\n'
+    written = write(f'{head}private_key_attributes = {{ CKA_MODIFIABLE = false, 0x80000001 = "0x01ff" }}\n')
+    access = find_token_access(load_configuration(written), "a")
+    assert access.private_key_attributes == ((0x170, b"\0"), (0x80000001, b"\1\xff"))
+    [problem] = read_configuration(write(f"{head}public_key_attributes = {{ CKA_EXTRACTABLE = true }}\n")).problems
+    assert "that hsm-dicom sets itself" in problem.text
+
+
 def test_a_pin_in_a_uri_is_refused_with_the_reason(write) -> None:
     found = problems(write('[identities.n]\nkey = "pkcs11:object=k?pin-value=s3cret-pin"\n'))
     assert "with pin-source" in found["identities.n.key"].text
