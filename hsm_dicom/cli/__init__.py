@@ -15,7 +15,7 @@
 | `commands.token_reset`            | token reset-pin                                                               |
 | `commands.key`                    | key generate, list, import-cert, delete-cert, delete                          |
 | `commands.key_requests`           | key csr, public                                                               |
-| `commands.identity`               | identity status, rollover                                                     |
+| `commands.identity`               | identity status, rollover, retire                                             |
 | `commands.secret`, `components`   | secret import, generate, list, delete; the components that officers type      |
 | `commands.card`                   | card list, info, check                                                        |
 | `commands.check_config`           | check-config                                                                  |

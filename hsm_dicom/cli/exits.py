@@ -43,6 +43,10 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
         "The identities and their successors were shown.",
         "An identity could not be opened; the others were shown.",
     ),
+    ("identity", "retire"): (
+        "Nothing uses the identity any more; with --write, the file was changed.",
+        "The identity is still in use, or the file could not be changed.",
+    ),
     ("identity", "rollover"): (
         "The successor is ready; with --write, the line was written.",
         "It is not ready, or the line could not be written.",

@@ -32,7 +32,7 @@
 | `toml_text`    | parsing TOML, with the line and the remedy of a mistake             |
 | `base`         | base of all tables                                                  |
 | `devices`      | access to tokens and cards by name or URI                           |
-| `editing`      | setting one key of the file                                         |
+| `editing`      | changing one key or table of the file                               |
 | `groups`       | access to a key on several tokens                                   |
 """
 

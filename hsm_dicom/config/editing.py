@@ -1,4 +1,4 @@
-"""Setting one key of a configuration file, as an officer would type it: all other lines stay as they are.
+"""Changing one key or table of a configuration file, as an officer would: all other lines stay as they are.
 
 The new text is checked beside the file before it takes the file's place, with the same owner, group and mode.
 """
@@ -9,10 +9,12 @@ import contextlib
 import os
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
-from hsm_dicom.config.lines import KeyPath, index_lines
+from hsm_dicom.config.lines import KeyPath, index_lines, list_headings
 from hsm_dicom.errors import DicomError
 
 
@@ -37,6 +39,38 @@ def set_key(text: str, table: KeyPath, key: str, value: str) -> str:
     if not lines[number - 1].endswith("\n"):
         lines[number - 1] += "\n"
     return "".join([*lines[:number], line, *lines[number:]])
+
+
+def move_table(text: str, source: KeyPath, target: KeyPath) -> str:
+    """Return the text with the lines of table `source` under the heading of `target`, whose own lines are removed.
+
+    Raises `EditError` if that is not what the text then says.
+    """
+    problem = EditError(
+        f"The lines of [{'.'.join(source)}] cannot be moved to [{'.'.join(target)}] without changing others.",
+        remedy="Move them with an editor.",
+    )
+    lines, headings = text.splitlines(keepends=True), list_headings(text)
+    spans = {
+        path: (number - 1, following - 1, written)
+        for (number, path, written), (following, *_) in pairwise([*headings, (len(lines) + 1, (), "")])
+    }
+    if source not in spans or target not in spans:
+        raise problem
+    begin, end, written = spans[target]
+    while not (line := lines[end - 1].strip()) or line.startswith("#"):
+        end -= 1  # what stands before the next table is about that one
+    heading, _, former = spans[source]
+    lines[heading] = lines[heading].replace(former, written, 1)
+    moved = "".join([*lines[:begin], *lines[end:]])
+    wanted = tomllib.loads(text)
+    tables = wanted
+    for part in source[:-1]:
+        tables = tables[part]
+    tables[target[-1]] = tables.pop(source[-1])
+    if source[:-1] != target[:-1] or tomllib.loads(moved) != wanted:
+        raise problem
+    return moved
 
 
 def replace_configuration(file: Path, text: str, check: Callable[[Path], None]) -> None:

@@ -37,6 +37,12 @@ def index_lines(text: str) -> dict[KeyPath, int]:
     return lines
 
 
+def list_headings(text: str) -> list[tuple[int, KeyPath, str]]:
+    """Return each heading of a table: its line, from 1, its path, and the path as it is written."""
+    matches = ((number, _HEADER.match(line)) for number, line in enumerate(text.splitlines(), start=1))
+    return [(number, _parts(header["path"]), header["path"]) for number, header in matches if header]
+
+
 def find_line(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
     """Return the line of a key, or of the nearest table around it."""
     while path:

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from hsm_dicom.config.editing import EditError, replace_configuration, set_key
+from hsm_dicom.config.editing import EditError, move_table, replace_configuration, set_key
 from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.problems import Severity
 from hsm_dicom.errors import Error
@@ -79,15 +79,30 @@ def write_switch(file: Path, name: str, key: str, value: str) -> None:
 
     Raises `EditError` if the file would have an error that it has not now, or has no such table; and OSError.
     """
+    text = file.read_text(encoding="utf-8")
+    _write(file, set_key(text, ("identities", name), key, value), f"{key} = {value}")
+
+
+def write_retirement(file: Path, name: str, successor: str) -> None:
+    """Let `[identities.NAME]` have the lines of its successor, whose own table is removed.
+
+    Raises `EditError` if another table names the successor, or the lines cannot be moved; and OSError.
+    """
+    text = file.read_text(encoding="utf-8")
+    moved = move_table(text, ("identities", successor), ("identities", name))
+    _write(file, moved, f"[identities.{name}] with the lines of [identities.{successor}]")
+
+
+def _write(file: Path, text: str, what: str) -> None:
+    """Write the text unless the file would have an error that it has not now."""
     known = {(one.key, one.text) for one in compile_plan(read_configuration(file)).problems}
 
     def check(beside: Path) -> None:
         for problem in compile_plan(read_configuration(beside)).problems:
             if problem.severity is Severity.ERROR and (problem.key, problem.text) not in known:
-                raise EditError(f"{key} = {value} was not written: {problem.text}", remedy=problem.remedy)
+                raise EditError(f"{what} was not written: {problem.text}", remedy=problem.remedy)
 
-    text = file.read_text(encoding="utf-8")
-    replace_configuration(file, set_key(text, ("identities", name), key, value), check)
+    replace_configuration(file, text, check)
 
 
 def _list_roles(plan: NodePlan, name: str, successor: str, use: Use) -> list[CertificatePurpose]:

@@ -47,6 +47,8 @@ class SuccessionStatus:
     in_tls: str
     tables: tuple[str, ...]
     next_step: str
+    deletion: str
+    """How the old key is deleted once it is retired, as a sentence."""
 
 
 def find_tables(plan: NodePlan, *names: str) -> tuple[str, ...]:
@@ -90,7 +92,8 @@ def describe_succession(
         signs=None if not signs else one.successor if one.has_switched(Use.SIGNING, day) else one.name,
         in_tls=one.successor if one.has_switched(Use.TLS) else one.name,
         tables=tables,
-        next_step=_describe_retirement(plan, one)
+        deletion=_describe_deletion(plan, one),
+        next_step=_describe_retirement(one)
         if stage is Stage.RETIRED
         else _find_next_step(one, tables, certificates.get(one.successor), moment),
     )
@@ -155,22 +158,25 @@ def _may_sign(one: Succession, old: x509.Certificate | None) -> bool:
     return one.signs_from is not None or old is None or not find_unfit_roles(old, [CertificatePurpose.SIGNING])
 
 
-def _describe_retirement(plan: NodePlan, one: Succession) -> str:
+def _describe_retirement(one: Succession) -> str:
+    return (
+        f"Nothing uses {one.name} any more. Give its table the key of {one.successor}: hsm-dicom identity retire "
+        f"{shlex.quote(one.name)} --write."
+    )
+
+
+def _describe_deletion(plan: NodePlan, one: Succession) -> str:
     access = plan.identities.get(one.name)
     match None if access is None else access.key:
         case TokenAccess(name=str(token), uri=uri) if uri.object is not None:
-            deletion = f"delete the old key: hsm-dicom key delete {shlex.quote(format_key_name(token, uri.object))}"
+            how = f": hsm-dicom key delete {shlex.quote(format_key_name(token, uri.object))}"
         case GroupAccess() as group:
-            names = " and ".join(shlex.quote(name) for name in group.key_names)
-            deletion = f"delete the old key on each token with hsm-dicom key delete: {names}"
+            how = f" on each token: hsm-dicom key delete {' and '.join(shlex.quote(name) for name in group.key_names)}"
         case Path() as file:
-            deletion = f"destroy the old key in {file}"
+            how = f" in {file}."
         case _:
-            deletion = "delete the old key"
-    return (
-        f"Nothing uses {one.name} any more. Move the lines of [identities.{one.successor}] to [identities.{one.name}] "
-        f"in place of its own, remove its pin from the peers, and {deletion}."
-    )
+            how = " with the tools of its maker."
+    return f"Remove the pin of the old key from the peers, and delete the old key{how}"
 
 
 def _find_next_step(one: Succession, tables: tuple[str, ...], new: x509.Certificate | None, now: datetime) -> str:

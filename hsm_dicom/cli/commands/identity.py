@@ -13,6 +13,8 @@ from hsm_dicom.cli.options import Config, Json, Pin, Verbose, identity_names
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+    from hsm_dicom.identity import Succession
+    from hsm_dicom.node.plan import NodePlan
     from hsm_dicom.node.succession import SuccessionStatus
     from tokens.errors import Error
 
@@ -100,8 +102,7 @@ def rollover(
     """
     from hsm_dicom.cli.context import open_plan, parse_pin_option
     from hsm_dicom.cli.render import output
-    from hsm_dicom.identity import IdentityError, Use
-    from hsm_dicom.node.plan import raise_errors
+    from hsm_dicom.identity import Use
     from hsm_dicom.node.rollover import check_readiness, write_switch
     from hsm_dicom.node.succession import find_tables
 
@@ -110,19 +111,13 @@ def rollover(
         raise typer.BadParameter("It is for TLS; leave --signs-from out.", param_hint="--back")
     use = Use.TLS if day is None else Use.SIGNING
     with open_plan(config) as plan:
-        raise_errors(plan.problems)
-        if name not in plan.successions:
-            known = ", ".join(plan.successions) or "none"
-            raise IdentityError(
-                f"No identity '{name}' has a successor; those that have one: {known}.",
-                remedy=f'Write next = "OTHER" under [identities.{name}].',
-            )
-        tables = find_tables(plan, name, plan.successions[name].successor)
+        successor = _require_succession(plan, name).successor
+        tables = find_tables(plan, name, successor)
         checks = [] if back else list(check_readiness(plan, name, use, pin=parse_pin_option(pin)))
     for check in checks:
         output.outcome(check.passed, output.shown(check.text))
     if not all(check.passed for check in checks):
-        output.outcome(False, f"{output.shown(plan.successions[name].successor)} is not ready; nothing was written.")
+        output.outcome(False, f"{output.shown(successor)} is not ready; nothing was written.")
         raise typer.Exit(exits.FAILED)
     key, value = ("next_in_tls", "false" if back else "true") if day is None else ("next_signs_from", day.isoformat())
     if write:
@@ -133,6 +128,69 @@ def rollover(
         output.say_verbatim(f"{key} = {value}", indent=2)
     if tables and use is Use.TLS:
         output.say(f"Then reload or start what uses {output.shown(', '.join(tables))}.")
+
+
+@app.command("retire", epilog="Example: hsm-dicom identity retire node --write")
+def retire(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            show_default=False,
+            autocompletion=identity_names,
+            help="An identity whose successor serves in its place.",
+        ),
+    ],
+    write: Annotated[bool, typer.Option("--write", help="Write the change into the configuration file.")] = False,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """End a succession: check that nothing uses the old key, and give the identity's table that of its successor.
+
+    With --write, the lines of the successor take the place of those of the identity, and the table of the successor is
+    removed. No key is deleted.
+    """
+    from hsm_dicom.cli.context import open_plan
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.identity import Stage
+    from hsm_dicom.node.rollover import write_retirement
+    from hsm_dicom.node.succession import describe_succession
+
+    with open_plan(config) as plan:
+        one = _require_succession(plan, name)
+        certificates: dict[str, Certificate] = {}
+        problems: dict[str, Error] = {}
+        for identity in (name, one.successor):
+            _read_certificate(plan.identities[identity], certificates, problems)
+        if one.successor in problems:
+            raise problems[one.successor]
+        found = describe_succession(plan, name, certificates)
+    if found.stage is not Stage.RETIRED:
+        output.outcome(False, output.shown(f"{name} is still in use ({found.stage}). {found.next_step}"))
+        raise typer.Exit(exits.FAILED)
+    change = f"[identities.{name}] has the lines of [identities.{one.successor}], which is removed"
+    if not write:
+        output.outcome(True, output.shown(f"Nothing uses {name} any more. With --write, {change}."))
+        return
+    write_retirement(plan.file, name, one.successor)
+    output.outcome(True, output.shown(f"{plan.file}: {change}."))
+    if found.tables:
+        output.say(f"Reload or start what uses {output.shown(', '.join(found.tables))}.")
+    output.say(output.shown(found.deletion))
+
+
+def _require_succession(plan: NodePlan, name: str) -> Succession:
+    from hsm_dicom.identity import IdentityError
+    from hsm_dicom.node.plan import raise_errors
+
+    raise_errors(plan.problems)
+    if name not in plan.successions:
+        known = ", ".join(plan.successions) or "none"
+        raise IdentityError(
+            f"No identity '{name}' has a successor; those that have one: {known}.",
+            remedy=f'Write next = "OTHER" under [identities.{name}].',
+        )
+    return plan.successions[name]
 
 
 def _day(text: str | None) -> date | None:

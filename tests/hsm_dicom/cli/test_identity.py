@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -105,6 +106,23 @@ def test_a_rollover_to_a_successor_that_is_not_ready_writes_nothing(run: Run, pa
     assert pair.config.read_text() == before
     assert run("identity", "rollover", "second", *config).status == exits.FAILED
     assert run("identity", "rollover", "node", "--signs-from", "soon", *config).status == exits.USAGE
+
+
+def test_an_identity_is_retired_when_nothing_uses_it_and_keeps_its_name(run: Run, pair: Node) -> None:
+    config = plan(pair, 2)
+    refused = run("identity", "retire", "node", "--write", *config)
+    assert refused.status == exits.FAILED
+    assert "node is still in use (planned). Wait for" in refused.said
+    pair.config.write_text(re.sub("next_signs_from = .*", f"next_signs_from = {NOW.date()}", pair.config.read_text()))
+    before = pair.config.read_text()
+    assert run("identity", "retire", "node", *config).status == exits.OK
+    assert pair.config.read_text() == before
+    done = run("identity", "retire", "node", "--write", *config)
+    assert done.status == exits.OK, done.said
+    assert "delete the old key: hsm-dicom key delete ct-room/node" in done.said
+    assert "second]" not in pair.config.read_text()
+    target = pair.folder / "signed.dcm"
+    assert "CN=Signer second" in run("sign", image(), "-o", target, "--identity", "node", *config).said
 
 
 def pair_key(node: Node) -> rsa.RSAPrivateKey:

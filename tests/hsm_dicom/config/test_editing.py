@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.config.editing import EditError, replace_configuration, set_key
+from hsm_dicom.config.editing import EditError, move_table, replace_configuration, set_key
 
 NODE = ("identities", "node")
 
@@ -30,6 +30,18 @@ def test_a_key_is_set_in_its_line_or_under_the_heading(text: str, changed: str) 
 def test_a_table_without_a_heading_is_left_to_the_officer(text: str) -> None:
     with pytest.raises(EditError, match="Write a = true in the table identities.node"):
         set_key(text, NODE, "a", "true")
+
+
+def test_a_table_takes_the_place_of_another() -> None:
+    before, after = "# the node\n", "\n# the next\n[identities.NAME] # new\nkey = 2\n\n[trust]\na = 1\n"
+    text = f"{before}[identities.node]\nold = [\n  1,\n]\n{after.replace('NAME', 'next')}"
+    assert move_table(text, ("identities", "next"), NODE) == before + after.replace("NAME", "node")
+
+
+@pytest.mark.parametrize("text", ["[identities]\nnode = {}\nnext = {}\n", "[identities.node]\na = 1\n"])
+def test_tables_that_cannot_be_moved_are_left_to_the_officer(text: str) -> None:
+    with pytest.raises(EditError, match="Move them with an editor"):
+        move_table(text, ("identities", "next"), NODE)
 
 
 def test_a_file_is_replaced_with_its_mode_through_a_link_and_only_if_the_check_passes(tmp_path: Path) -> None:

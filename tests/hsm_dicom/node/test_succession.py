@@ -174,7 +174,7 @@ def test_the_stages_end_with_what_is_left_to_do(write: Write, keys: dict[str, Id
     *state, step = describe(f"next_in_tls = true\nnext_signs_from = {TODAY}\n")
     assert state == [Stage.RETIRED, "second", "second"]
     assert step.startswith("Nothing uses node any more.")
-    assert step.endswith("node.key.")
+    assert step.endswith("hsm-dicom identity retire node --write.")
 
 
 def test_a_peer_without_an_identity_takes_the_only_one_that_is_no_successor(
