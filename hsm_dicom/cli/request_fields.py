@@ -21,7 +21,6 @@ from hsm_dicom.node.roles import describe_roles
 from hsm_dicom.trust import CertificatePurpose
 from hsm_dicom.trust.roles import END_OF_PUBLIC_CLIENT_AUTH, ROLES, find_unfit_roles
 from tokens.csr import (
-    MisplacedNameError,
     NameKind,
     RequestFields,
     choose_usage,
@@ -31,6 +30,7 @@ from tokens.csr import (
     parse_subject,
     read_request_fields,
 )
+from tokens.csr.alternative_names import MisplacedNameError
 from tokens.errors import CeremonyError
 
 _Parsed = TypeVar("_Parsed")

@@ -17,14 +17,13 @@
 | `renewal`           | what a certificate has, for the request for the next one                  |
 """
 
-from tokens.csr.alternative_names import MisplacedNameError, NameKind, parse_alternative_name
+from tokens.csr.alternative_names import NameKind, parse_alternative_name
 from tokens.csr.extended_usages import format_extended_usage, parse_extended_usage
 from tokens.csr.renewal import RequestFields, read_request_fields
 from tokens.csr.request import certificate_request, choose_usage, extended_usages_of
 from tokens.csr.subjects import parse_subject
 
 __all__ = [
-    "MisplacedNameError",
     "NameKind",
     "RequestFields",
     "certificate_request",

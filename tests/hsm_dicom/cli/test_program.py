@@ -191,5 +191,5 @@ def test_a_shell_completes_commands_and_configured_names(signing_node: Node) -> 
         return run_program(**environment, HSM_DICOM_CONFIG=str(signing_node.config)).out.split()
 
     assert completed("hsm-dicom tok") == ["token"]
-    assert completed("hsm-dicom token info ") == ["ct-room"]
+    assert completed("hsm-dicom token info ") == ["ct-room", "node"]
     assert completed("hsm-dicom sign --identity ") == ["node"]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tests.pki import Authority
 from tokens.csr import (
-    MisplacedNameError,
     NameKind,
     choose_usage,
     extended_usages_of,
@@ -18,6 +17,7 @@ from tokens.csr import (
     parse_extended_usage,
     read_request_fields,
 )
+from tokens.csr.alternative_names import MisplacedNameError
 from tokens.errors import CeremonyError
 from tokens.pkcs11.ceremony import Usage
 
