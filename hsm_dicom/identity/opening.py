@@ -98,6 +98,8 @@ def load_identity(
     if not isinstance(name, str):
         raise TypeError(f"name must be the name of an identity in the configuration, not {type(name).__name__}.")
     pin, default_pin = _pin_source("pin", pin), _pin_source("default_pin", default_pin)
+    if use is not None and use not in tuple(Use):
+        raise ValueError(f"use must be {' or '.join(repr(one.value) for one in Use)}, or None, not {use!r}.")
     served = None if use is None else Use(use)
     if isinstance(configuration, Configuration):
         return _find_for_use(name, configuration, served).open(pin=pin, default_pin=default_pin)

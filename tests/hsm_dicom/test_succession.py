@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from hsm_dicom.config import load_configuration
+from hsm_dicom.config import Configuration, load_configuration
 from hsm_dicom.identity import IdentityError, Stage, Succession, Use, choose_identity, load_identity
 from tests.pki import Authority, new_key
 
@@ -78,3 +79,9 @@ def test_load_identity_opens_the_one_that_serves_the_use(tmp_path: Path, use: st
     file.chmod(0o600)
     with load_identity("first", load_configuration(file), use=use) as identity:
         assert identity.subject == opened
+
+
+@pytest.mark.parametrize("use", ["sign", 1])
+def test_another_use_is_a_mistake_in_the_program(use: Any) -> None:
+    with pytest.raises(ValueError, match="use must be 'signing' or 'tls', or None, not"):
+        load_identity("node", Configuration(), use=use)
