@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 
 from hsm_dicom.network.errors import Mistake, raise_mistakes
 from hsm_dicom.network.settings import Quarantine
+from hsm_dicom.trust.clock import current_date
 
 
 class AlreadySigned(StrEnum):
@@ -40,8 +41,8 @@ class Unsigned:
 
     @property
     def is_valid(self) -> bool:
-        """Whether it holds today (UTC)."""
-        return datetime.now(UTC).date() <= self.until
+        """Whether it holds today (UTC), also if the system clock was set back."""
+        return current_date() <= self.until
 
 
 @dataclass(frozen=True, kw_only=True)
