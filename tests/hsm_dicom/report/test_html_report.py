@@ -415,3 +415,11 @@ def test_revoked_and_stamped_chains_are_drawn(desk: Desk) -> None:
     assert "Who vouches for the time" in page.text
     assert "revoked" in page.text
     assert [svg["viewbox"] for svg in page.all("svg") if svg.get("class") == "chain"]
+
+
+@pytest.mark.parametrize("sheet", sorted(_TEMPLATES.glob("*.css")), ids=lambda path: path.name)
+def test_no_rule_is_written_twice(sheet: Path) -> None:
+    """A pasted copy of the rules, in the part for print, made the printing of a large page endless."""
+    rules = [tuple(map(str.strip, rule)) for rule in re.findall(r"([^{}@]+)\{([^{}]*)\}", sheet.read_text())]
+    assert rules
+    assert [rule for rule in set(rules) if rules.count(rule) > 1] == []

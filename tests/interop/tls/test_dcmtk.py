@@ -9,12 +9,16 @@ import pytest
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.settings import Peer, StorageSettings
+from hsm_dicom.network.storage.policy_check import make_policy_check
 from hsm_dicom.network.store import store
 from hsm_dicom.tls import get_profile
 from hsm_dicom.transport.events import AssociationAccepted, AssociationRejected
+from hsm_dicom.trust import TrustStore
+from hsm_dicom.validation import PolicyValidator, VerificationPolicy
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.hsm_dicom.validation.verdict_cases import CA, Desk
 from tests.interop.tls.programs import run, serving
 from tests.ports import free_port
 
@@ -70,6 +74,22 @@ def test_storescu_sends_to_us(hospital: Hospital, option: str, tmp_path: Path) -
         assert status == 0, printed
     (received,) = (tmp_path / "received").iterdir()
     assert data_set_bytes(received) == data_set_bytes(image)
+
+
+def test_storescu_is_told_what_does_not_meet_the_policy(hospital: Hospital, tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    judge = PolicyValidator.from_stores(VerificationPolicy(), TrustStore([CA.certificate]), name="archive")
+    settings = StorageSettings(folder=tmp_path / "received", policy="archive")
+    receiver = Receiver("main", settings, make_policy_check(lambda: judge))
+    with node(hospital, receiver=receiver) as running:
+        options = [*tls_options(hospital, "CT 1"), "-v", "-aet", "CT1", "-aec", "NODE"]
+        signed, unsigned = desk.sign(ct_image(tmp_path)), ct_image(tmp_path, "unsigned.dcm")
+        status, printed = run("storescu", *options, "127.0.0.1", running.port, signed)
+        assert status == 0, printed
+        status, printed = run("storescu", *options, "127.0.0.1", running.port, unsigned)
+        assert status != 0
+        assert "Error: CannotUnderstand" in printed, printed
+    assert len(list((tmp_path / "received").iterdir())) == 1
 
 
 @EVERY_PROFILE
