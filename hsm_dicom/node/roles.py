@@ -48,6 +48,13 @@ def review_roles(plan: NodePlan, name: str, certificate: x509.Certificate) -> It
                 f"Have one issued for that: hsm-dicom key csr {word} --eku clientAuth --eku serverAuth. "
                 "Or name another identity there.",
             )
+    signing = [one for one, route in plan.routes.items() if route.signer is not None and route.signer.name == name]
+    for problem in find_unfit_roles(certificate, [CertificatePurpose.SIGNING] if signing else []):
+        yield RoleRemark(
+            f"It is not for signatures, and {_list_tables('routes', signing)} signs with it: who verifies them finds "
+            f"them invalid. {problem.text}",
+            "Make another key and a certificate for signatures (hsm-dicom key csr), and name its identity there.",
+        )
 
 
 def describe_roles(certificate: x509.Certificate | x509.CertificateSigningRequest) -> str:

@@ -10,7 +10,9 @@ from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.report.display import format_date, format_person_name
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.validation.coverage import list_names
-from hsm_dicom.validation.remedies import find_remedy
+from hsm_dicom.validation.policies.demands import Demand
+from hsm_dicom.validation.remedies import UNSIGNED, find_remedy
+from hsm_dicom.validation.result import UnmetDemand
 from hsm_dicom.validation.validator import (
     Cause,
     Ground,
@@ -43,7 +45,7 @@ def print_line(verdict: Verdict) -> None:
     """Print a file and its verdicts on one line."""
     texts = "; ".join(shown(one.text) for one in verdict.signatures if one.indication is not Indication.HISTORIC)
     text = texts or verdict.text
-    unmet = " ".join(map(str, verdict.unmet))
+    unmet = " ".join(map(str, _list_demands(verdict)))
     if texts and unmet:
         text += "."
     sign = (_SIGNS[Indication.QUESTIONABLE], output.UNSURE) if verdict.outcome is Outcome.QUESTIONABLE else None
@@ -63,9 +65,17 @@ def print_block(verdict: Verdict) -> None:
         output.outcome(True, shown(verdict.text), indent=2)
     if verdict.outcome is Outcome.NO_SIGNATURE:
         output.outcome(False, shown(verdict.text), indent=2)
-    for demand in verdict.unmet:
+        if verdict.unmet:
+            output.say((shown(find_remedy(UNSIGNED)), output.QUIET), indent=4)
+    for demand in _list_demands(verdict):
         output.outcome(False, shown(f"The policy is not met: {demand.text}"), indent=2)
         output.say((shown(demand.remedy), output.QUIET), indent=4)
+
+
+def _list_demands(verdict: Verdict) -> list[UnmetDemand]:
+    """Return the demands that are not met, without the one that an unsigned object has no valid signature."""
+    is_unsigned = verdict.outcome is Outcome.NO_SIGNATURE
+    return [one for one in verdict.unmet if not (is_unsigned and one.code == Demand.NO_VALID_SIGNATURE)]
 
 
 def _print_signature(verdict: SignatureVerdict) -> None:

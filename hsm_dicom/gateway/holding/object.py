@@ -127,7 +127,7 @@ class HeldObject:
         with open_sound(path, incoming.sop_class_uid, incoming.sop_instance_uid) as file:
             self._is_deflated, self._head = file.syntax.deflated, file.head
             try:
-                is_signed = treatment.signer is not None and bool(read_signature_items(file))
+                made = read_signature_items(file) if treatment.signer is not None else []
             except DicomFileError as error:
                 return self._refuse_signed(f"its signatures cannot be read: {error.reason}")
         refusal = treatment.check(path, self._caller.calling_ae_title) if treatment.check is not None else None
@@ -135,7 +135,7 @@ class HeldObject:
             return self._refuse(path, refusal)
         if treatment.signer is None:
             return _Verdict(HeldOutcome.VERIFIED, f"meets the policy '{treatment.settings.policy}'")
-        if is_signed:
+        if made:
             how = treatment.signer.settings.already_signed
             if how is AlreadySigned.PASS:
                 return _Verdict(HeldOutcome.PASSED, "is signed already, and goes on as it came")
@@ -144,6 +144,8 @@ class HeldObject:
             reason = check_signatures(path)
             if reason is not None:
                 return self._refuse_signed(reason)
+            if treatment.signer.has_made(incoming.sop_instance_uid or "", {one.uid for one in made}):
+                return _Verdict(HeldOutcome.PASSED, "was signed by this route before, and goes on as it came")
         return self._sign(path, treatment.signer)
 
     def _sign(self, path: Path, signer: ObjectSigner) -> _Verdict:

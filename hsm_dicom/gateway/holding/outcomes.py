@@ -16,7 +16,7 @@ class HeldOutcome(StrEnum):
     VERIFIED = "verified"
     """It meets the policy, and goes on as it came."""
     PASSED = "passed"
-    """It has signatures, and goes on as it came (`already_signed = "pass"`)."""
+    """It has signatures, and goes on as it came: the route has made one of them, or `already_signed` is "pass"."""
     UNSIGNED = "unsigned"
     """It goes on unsigned, because the key cannot be used and the route has an exception."""
     UNMET = "unmet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,11 @@ class ObjectSigner:
             is_new=stored.signature_uid == made.signature_uid,
             conflicts=bool(known),
         )
+
+    def has_made(self, sop_instance_uid: str, signature_uids: Collection[str]) -> bool:
+        """Return whether one of the signatures of an object is one that this route has made. Raises `OSError`."""
+        known = self._records.find(self._route, sop_instance_uid)
+        return any(record.signature_uid in signature_uids for record in known)
 
     def note_status(self, sop_instance_uid: str, received_sha256: bytes, status: int, is_answered: bool) -> None:
         """Note what the target answered, and whether the caller was there to get it."""

@@ -140,6 +140,8 @@ class PolicyValidator:
         else:
             verdict = self.rules[chosen].validate(file, now=now)
             verdict = replace(verdict, rule=self.policy.effective_rules[chosen].name)
+        if verdict.outcome is Outcome.EXEMPT:
+            verdict = replace(verdict, unmet=())  # nothing was asked of it
         key = "" if file.state is None else self.compute_resume_key(file.state, calling_ae_title)
         return replace(verdict, policy=self.name, resume_key=key)
 

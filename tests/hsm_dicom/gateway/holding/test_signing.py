@@ -185,6 +185,14 @@ def test_a_signed_object_passes_or_is_refused_as_the_route_says(
         assert route.outcomes == [outcome]
 
 
+def test_what_the_route_has_signed_comes_back_and_goes_on_as_it_is(route: Holding, image: Image) -> None:
+    """A copy that an archive has sent to the device: no other object, and in no need of another signature."""
+    signed, _ = exchange(route, image.data)
+    again, answer = exchange(route, signed.data_set)
+    assert (again.data_set, answer.status) == (signed.data_set, 0)
+    assert route.outcomes == ["signed", "passed"]
+
+
 # -- what cannot be signed ------------------------------------------------------------------------------------
 
 
