@@ -22,6 +22,10 @@ WALL_CLOCKS = {
 
 USES = {
     "gateway/alarms/channel.py": {"deliver": "the time of a report"},
+    "gateway/holding/records.py": {
+        "add": "the age of a record, which outlives the process",
+        "_prune": "what is older than it is kept, after a restart too",
+    },
     "gateway/route.py": {
         "note_refused": "shown on the status page",
         "note_opened": "shown on the status page",

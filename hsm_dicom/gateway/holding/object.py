@@ -152,9 +152,8 @@ class HeldObject:
         uid = self._incoming.sop_instance_uid or ""
         try:
             signed = signer.sign(path, uid, self._digest.digest())
-        except ConflictError:
-            comment = "Another object with this SOP Instance UID was signed."
-            return _Verdict(HeldOutcome.CONFLICT, f"was refused: {comment}", Answer(OTHER_CONTENT, comment))
+        except ConflictError as conflict:
+            return _Verdict(HeldOutcome.CONFLICT, f"was refused: {conflict}", Answer(OTHER_CONTENT, str(conflict)))
         except KeyMismatchError as error:
             return self._go_without_key(error, signer.settings.unsigned)
         except (SignatureError, DicomFileError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from hsm_dicom.dataset.tags import format_tag
+from hsm_dicom.errors import DicomError
 from hsm_dicom.gateway.holding.records import SignatureRecord, SignatureRecords
 from hsm_dicom.gateway.holding.settings import OnConflict, SigningSettings
 from hsm_dicom.identity import Identity
@@ -17,7 +18,7 @@ from hsm_dicom.signing.arguments import build_request
 from hsm_dicom.signing.insertions import Insertion, sign_insertion
 
 
-class ConflictError(Exception):
+class ConflictError(DicomError):
     """Another object with the same SOP Instance UID was signed."""
 
 
@@ -56,7 +57,7 @@ class ObjectSigner:
             if record.received_sha256 == received_sha256:
                 return Signed(Insertion.decode(record.insertion), record, is_new=False)
         if known and self.settings.on_conflict is OnConflict.REFUSE:
-            raise ConflictError
+            raise ConflictError("Another object with this SOP Instance UID was signed.")
         insertion, report = sign_insertion(path, self._identity, self._request)
         made = SignatureRecord(received_sha256, insertion.encode(), report.uid)
         stored = self._records.add(self._route, sop_instance_uid, made)
