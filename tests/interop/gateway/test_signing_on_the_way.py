@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 import hsm_dicom
 from hsm_dicom.signatures.integrity import check_integrity
@@ -117,3 +121,58 @@ def test_a_policy_is_asked_and_what_does_not_meet_it_is_kept_aside(site: Site, h
         ["unsigned", "no-valid-signature"],
     )
     assert [one["outcome"] for one in events if one["event"] == "object-held"] == ["verified"]
+
+
+def test_pynetdicom_at_both_ends(site: Site, hospital: Hospital) -> None:
+    files = [ct_image(site.folder, f"{number}.dcm", value=number) for number in range(3)]
+    received: list[bytes] = []
+
+    def keep(event: evt.Event) -> int:
+        received.append(event.encoded_dataset())
+        return 0xB000
+
+    archive = AE("PACS")
+    archive.add_supported_context(CTImageStorage, ExplicitVRLittleEndian)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(hospital.ca_file))
+    context.load_cert_chain(*hospital.files(hospital.peer("PACS")))
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = archive.start_server(
+        ("127.0.0.1", site.pacs), block=False, ssl_context=context, evt_handlers=[(evt.EVT_C_STORE, keep)]
+    )
+    site.write(route=SIGN)
+    try:
+        with site.gateway():
+            modality = AE("CT1")
+            modality.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+            association = modality.associate("127.0.0.1", site.plain, ae_title="PACS")
+            assert association.is_established
+            assert [association.send_c_store(file).Status for file in files] == [0xB000] * 3
+            association.release()
+    finally:
+        server.shutdown()
+    for number, data in enumerate(received):
+        place = site.folder / f"received-{number}.dcm"
+        place.write_bytes(data)
+        (signature,) = check_integrity(place).signatures
+        assert signature.intact, signature.reason
+
+
+def test_what_orthanc_sends_is_signed_too(site: Site) -> None:
+    """The other direction: Orthanc calls over TLS, and the route to the plain device signs."""
+    image = ct_image(site.folder)
+    site.write()
+    site.config.write_text(site.config.read_text().replace('to = "ct1"\n', f'to = "ct1"\n{SIGN}'))
+    folder = site.folder / "ct1"
+    folder.mkdir()
+    receiver = ["storescp", "+B", "-aet", "CT1", "-od", folder, site.ct]
+    with orthanc(site) as pacs, serving(site.ct, receiver, folder), site.gateway():
+        status, said = store(site, image)
+        assert status == 0, said
+        assert eventually(lambda: pacs.instances == list_uids([image]))
+        (instance,) = pacs.ask("/instances")
+        request = urllib.request.Request(f"http://127.0.0.1:{pacs.http}/modalities/ct1/store", instance.encode())
+        request.add_header("Authorization", "Basic dGVzdDp0ZXN0")
+        urllib.request.urlopen(request, timeout=20).read()
+        (received,) = folder.glob("CT*")
+        (signature,) = check_integrity(received).signatures
+        assert signature.intact, signature.reason

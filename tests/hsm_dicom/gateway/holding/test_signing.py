@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 import hsm_dicom
 from hsm_dicom.gateway.events import InstanceRelayed, ObjectHeld, ObjectRefused
@@ -31,6 +31,7 @@ from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.network.pdus import CT, associate_rq, context, echo_rq, p_data
 from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.soak import RUNS
 from tokens import open_key
 
 pytestmark = pytest.mark.softhsm
@@ -275,6 +276,37 @@ def test_a_deflated_object_is_signed(hospital: Hospital, tmp_path: Path) -> None
         assert received[0] == received[1]
         assert intact_signatures(tmp_path, received[0], path) == [True]
         assert zlib.decompress(received[0], -zlib.MAX_WBITS)
+
+
+def test_an_encapsulated_object_is_signed_in_its_transfer_syntax(hospital: Hospital, tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(ct_image(tmp_path, uid="1.2.3.4"))
+    dataset.compress(RLELossless)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    path = tmp_path / "encapsulated.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    syntax = str(RLELossless)
+    request = associate_rq(context(1, CT, [syntax]), context(3), called=b"PACS")
+    answer = associate_ac(answered(1, syntax=syntax), answered(3))
+    with holding(tmp_path, hospital.rsa) as route, route.associated(request, answer) as (caller, far):
+        caller.sendall(store("1.2.3.4", data_set_bytes(path)))
+        assert intact_signatures(tmp_path, read_message(far).data_set, path) == [True]
+        far.sendall(store_rsp())
+        assert read_message(caller).status == 0
+
+
+def test_one_object_that_is_malformed_holds_up_no_other(hospital: Hospital, tmp_path: Path) -> None:
+    """Many objects on one association, of which one is cut off."""
+    count = 20 if RUNS == 1 else 1000
+    with holding(tmp_path, hospital.rsa) as route, route.associated() as (caller, far):
+        for number in range(count):
+            image = Image.make(tmp_path, f"1.2.3.{number + 1}")
+            is_bad = number == count // 2
+            caller.sendall(store(image.uid, image.data[:-64] if is_bad else image.data, message_id=number + 1))
+            if not is_bad:
+                assert read_message(far).command[0x1000].rstrip(b"\0") == image.uid.encode()
+                far.sendall(store_rsp(message_id=number + 1))
+            assert read_message(caller).status == (0xC000 if is_bad else 0)
+        assert route.running.route.status().held == {"signed": count - 1, "malformed": 1}
 
 
 # -- the key --------------------------------------------------------------------------------------------------
