@@ -4,7 +4,7 @@
 objects  = "verify-and-sign"
 policy   = "ct"                       # [policies.ct]
 identity = "node"                     # [identities.node]
-folder   = "/var/lib/hsm-dicom/held"
+folder   = "/var/spool/hsm-dicom/held"
 """
 
 from __future__ import annotations

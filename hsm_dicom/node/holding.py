@@ -85,7 +85,7 @@ class HoldingTable:
         section, problems = self.section, self.problems
         if section.folder is None:
             what = f'The route has objects = "{objects}", and no folder for the objects that it holds.'
-            problems.add((*self._place, "objects"), what, 'Write folder = "/var/lib/hsm-dicom/held".')
+            problems.add((*self._place, "objects"), what, 'Write folder = "/var/spool/hsm-dicom/held".')
         elif section.folder.exists() and not section.folder.is_dir():
             remedy = "Name a folder; it is created if it does not exist."
             problems.add((*self._place, "folder"), f"{section.folder} is not a folder.", remedy)
