@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -84,6 +85,9 @@ class Observer(Protocol):
 
 class RelayedAssociation:
     """One association on a route. `octets_forth` and `octets_back` count its octets behind the negotiation."""
+
+    _turn: AbstractContextManager[object] = turns
+    """What the thread holds while it moves octets."""
 
     def __init__(
         self,
@@ -260,7 +264,7 @@ class RelayedAssociation:
         idle = self.call.settings.idle_seconds
         self._deadline, self._late = time.monotonic() + idle, f"no octet came within {idle:g} seconds"
         while not self._outcome:
-            with turns:
+            with self._turn:
                 is_busy = all(self._move(forth, back) for _ in range(MOVES))
             if is_busy:
                 turns.let_others()

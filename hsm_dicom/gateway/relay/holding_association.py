@@ -7,6 +7,7 @@ handed over: the exchange with the target is finished, and its status recorded f
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -28,6 +29,9 @@ _WHOLE_COMMAND = 3
 
 class HoldingAssociation(RelayedAssociation):
     """One association; `make_holder` makes what holds one object."""
+
+    _turn = contextlib.nullcontext()
+    """It writes and reads files, and no other association should wait for a disk."""
 
     def __init__(
         self,
