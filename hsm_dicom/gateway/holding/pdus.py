@@ -8,12 +8,7 @@ from pathlib import Path
 
 from hsm_dicom.dataset.rewrite import Edit
 from hsm_dicom.network.settings import MAXIMUM_PDU
-from hsm_dicom.network.upper_layer.pdu import HEADER, P_DATA_TF
-
-_VALUE_HEADER = 6
-"""Octets before the content of a value: length, context ID, and message control header (PS3.8, 9.3.5.1 and E.2)."""
-
-_IS_LAST = 2
+from hsm_dicom.network.upper_layer.pdu import HEADER, VALUE_HEADER, finish_data_pdu, new_data_pdu
 
 _Piece = bytes | tuple[int, int]
 """Octets, or start and end of a part of the file."""
@@ -33,24 +28,20 @@ class SplicedPDUs:
         self._number = self._at = 0
         """The current piece, and how much of it was taken."""
         self._made_last = False
-        most = min(maximum or MAXIMUM_PDU, MAXIMUM_PDU) - _VALUE_HEADER
-        self._pdu = memoryview(bytearray(HEADER + _VALUE_HEADER + max(1, min(most, self._left))))
-        self._pdu[0] = P_DATA_TF
-        self._pdu[HEADER + 4] = context_id
+        most = min(maximum or MAXIMUM_PDU, MAXIMUM_PDU) - VALUE_HEADER
+        self._pdu = new_data_pdu(context_id, max(1, min(most, self._left)))
 
     def next_pdu(self) -> memoryview | None:
         """Return the next PDU, which is valid until the next call; None after the last. Raises `OSError`."""
         if self._made_last:
             return None
-        begin = HEADER + _VALUE_HEADER
+        begin = HEADER + VALUE_HEADER
         count = min(self._left, len(self._pdu) - begin)
         pdu = self._pdu[: begin + count]
         self._fill(pdu[begin:])
         self._left -= count
         self._made_last = not self._left
-        pdu[2:HEADER] = (count + _VALUE_HEADER).to_bytes(4, "big")
-        pdu[HEADER : HEADER + 4] = (count + 2).to_bytes(4, "big")
-        pdu[begin - 1] = _IS_LAST if self._made_last else 0
+        finish_data_pdu(pdu, is_last=self._made_last)
         return pdu
 
     def close(self) -> None:

@@ -24,10 +24,8 @@ from hsm_dicom.network.upper_layer.pdu import (
     RELEASE_RQ,
     UNEXPECTED_PDU,
     UNRECOGNISED_PDU,
+    VALUE_HEADER,
 )
-
-_VALUE_HEADER = 6
-"""Octets before the content of a value: length, context ID, and message control header (PS3.8, 9.3.5.1 and E.2)."""
 
 _VALUE_LENGTH = 4
 _IS_COMMAND = 1
@@ -38,7 +36,7 @@ _SHORT = 4
 
 _ENDS = frozenset((RELEASE_RQ, RELEASE_RP, ABORT))
 
-LONGEST_HEADER = HEADER + _VALUE_HEADER
+LONGEST_HEADER = HEADER + VALUE_HEADER
 """The largest number of octets that are held back."""
 
 
@@ -100,14 +98,14 @@ class Framing:
             if self._value:
                 at = self._follow_value(memory, at, end)
             elif self._pdu:
-                if end - at < _VALUE_HEADER:
+                if end - at < VALUE_HEADER:
                     break
                 at = self._begin_value(memory, at)
             elif memory[at] == P_DATA_TF:
                 if end - at < HEADER:
                     break
                 length = int.from_bytes(memory[at + 2 : at + HEADER], "big")
-                if length < _VALUE_HEADER:
+                if length < VALUE_HEADER:
                     raise PDUError(f"a P-DATA-TF of {length} bytes, which holds no value", INVALID_PARAMETER)
                 if end - at < LONGEST_HEADER:
                     break
@@ -147,9 +145,9 @@ class Framing:
     def _begin_value(self, memory: memoryview, at: int) -> int:
         length = self._check_value(memory, at, self._pdu)
         self._context, self._control = memory[at + _VALUE_LENGTH], memory[at + _VALUE_LENGTH + 1]
-        self._value = length - (_VALUE_HEADER - _VALUE_LENGTH)
-        self._pdu -= _VALUE_HEADER
-        at += _VALUE_HEADER
+        self._value = length - (VALUE_HEADER - _VALUE_LENGTH)
+        self._pdu -= VALUE_HEADER
+        at += VALUE_HEADER
         if not self._value:
             self._show(memory[at:at])
         return at
@@ -157,12 +155,12 @@ class Framing:
     def _check_value(self, memory: memoryview, at: int, room: int) -> int:
         """Return the length in the header of a value, which must fit into the rest of its P-DATA-TF."""
         length = int.from_bytes(memory[at : at + _VALUE_LENGTH], "big")
-        if length < _VALUE_HEADER - _VALUE_LENGTH:
+        if length < VALUE_HEADER - _VALUE_LENGTH:
             raise PDUError(f"a Presentation Data Value of {length} bytes, which has no header", INVALID_PARAMETER)
         if room < _VALUE_LENGTH + length:
             raise PDUError("a Presentation Data Value that is longer than its P-DATA-TF", INVALID_PARAMETER)
         left = room - _VALUE_LENGTH - length
-        if 0 < left < _VALUE_HEADER:
+        if 0 < left < VALUE_HEADER:
             raise PDUError(f"a P-DATA-TF with {left} bytes behind its last value", INVALID_PARAMETER)
         context = memory[at + _VALUE_LENGTH]
         if context not in self._allowed:

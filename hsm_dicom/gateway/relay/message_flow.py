@@ -15,12 +15,12 @@ from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.gateway.relay.outbox import Outbox
 from hsm_dicom.network.dimse.commands import CommandSet
 from hsm_dicom.network.errors import PDUError
-from hsm_dicom.network.upper_layer.pdu import ABORT, HEADER, INVALID_PARAMETER, P_DATA_TF
+from hsm_dicom.network.upper_layer.pdu import ABORT, HEADER, INVALID_PARAMETER, P_DATA_TF, VALUE_HEADER
 
 MOST_COMMAND = 1 << 16
 """Octets of the longest command set. A longer one ends the association: it must not pass unread."""
 
-_VALUE_HEADER, _VALUE_LENGTH = 6, 4
+_VALUE_LENGTH = 4
 _SHORT_PDU = 10
 """Octets of an A-RELEASE-RQ, an A-RELEASE-RP and an A-ABORT (PS3.8, Tables 9-24 to 9-26)."""
 
@@ -184,10 +184,10 @@ class MessageFlow:
         length = int.from_bytes(memory[at : at + _VALUE_LENGTH], "big")
         self._context, self._control = memory[at + _VALUE_LENGTH], memory[at + _VALUE_LENGTH + 1]
         header = bytes([P_DATA_TF, 0]) + (length + _VALUE_LENGTH).to_bytes(4, "big")
-        header += bytes(memory[at : at + _VALUE_HEADER])
-        self._value = length - (_VALUE_HEADER - _VALUE_LENGTH)
-        self._pdu -= _VALUE_HEADER
-        self._start += _VALUE_HEADER
+        header += bytes(memory[at : at + VALUE_HEADER])
+        self._value = length - (VALUE_HEADER - _VALUE_LENGTH)
+        self._pdu -= VALUE_HEADER
+        self._start += VALUE_HEADER
         self._check_order()
         if self._control & _IS_COMMAND:
             self._message_context = self._context

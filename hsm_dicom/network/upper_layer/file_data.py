@@ -16,14 +16,10 @@ from typing import Self
 from pynetdicom.pdu_primitives import P_DATA
 
 from hsm_dicom.network.settings import MAXIMUM_PDU
-from hsm_dicom.network.upper_layer.pdu import HEADER, P_DATA_TF
+from hsm_dicom.network.upper_layer.pdu import HEADER, VALUE_HEADER, finish_data_pdu, new_data_pdu
 from tokens.errors import fresh_copy
 
-_VALUE_HEADER = 6
-"""Bytes before the data of a Presentation Data Value: length, presentation context ID, message control header."""
-
 _PATIENCE = 0.5
-_IS_LAST = 2
 
 
 class FileData(P_DATA):
@@ -35,10 +31,8 @@ class FileData(P_DATA):
         self._file = file
         self._left = length
         self._made_last = False
-        most = min(maximum or MAXIMUM_PDU, MAXIMUM_PDU) - _VALUE_HEADER
-        self._pdu = memoryview(bytearray(HEADER + _VALUE_HEADER + min(most, length)))
-        self._pdu[0] = P_DATA_TF
-        self._pdu[HEADER + 4] = context_id
+        most = min(maximum or MAXIMUM_PDU, MAXIMUM_PDU) - VALUE_HEADER
+        self._pdu = new_data_pdu(context_id, min(most, length))
         self._reading = threading.Lock()
         self._closed = False
         self._settled = threading.Event()
@@ -77,7 +71,7 @@ class FileData(P_DATA):
                 self._reading.release()
 
     def _make_pdu(self) -> memoryview:
-        begin = HEADER + _VALUE_HEADER
+        begin = HEADER + VALUE_HEADER
         count = min(self._left, len(self._pdu) - begin)
         pdu = self._pdu[: begin + count]
         at = begin
@@ -88,9 +82,7 @@ class FileData(P_DATA):
             at += read
         self._left -= count
         self._made_last = not self._left
-        pdu[2:HEADER] = (count + _VALUE_HEADER).to_bytes(4, "big")
-        pdu[HEADER : HEADER + 4] = (count + 2).to_bytes(4, "big")
-        pdu[begin - 1] = _IS_LAST if self._made_last else 0
+        finish_data_pdu(pdu, is_last=self._made_last)
         return pdu
 
     def settle(self, failure: OSError | None = None) -> None:

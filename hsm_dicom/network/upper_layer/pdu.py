@@ -43,8 +43,11 @@ HEADER = 6
 _SHORT = 4
 """Length of A-ASSOCIATE-RJ, A-RELEASE-RQ, A-RELEASE-RP and A-ABORT (PS3.8, Tables 9-21 to 9-26)."""
 
+VALUE_HEADER = 6
+"""Bytes before the data of a Presentation Data Value: length, presentation context ID, message control header."""
+
 _PROVIDER = 2
-_WHOLE_COMMAND = 3
+_WHOLE_COMMAND, _IS_LAST = 3, 2
 _PDV_HEADER = 4
 
 _RECORD = 1 << 14
@@ -229,3 +232,22 @@ def encode_command(context_id: int, command: bytes) -> bytes:
     """Encode a P-DATA-TF PDU with a whole command set (PS3.8, 9.3.5 and E.2)."""
     value = (len(command) + 2).to_bytes(4, "big") + bytes([context_id, _WHOLE_COMMAND]) + command
     return bytes([P_DATA_TF, 0]) + len(value).to_bytes(4, "big") + value
+
+
+def new_data_pdu(context_id: int, most: int) -> memoryview:
+    """Return memory for P-DATA-TF PDUs with one fragment of a Data Set each, of up to so many bytes.
+
+    The data begins behind `HEADER` and `VALUE_HEADER`; `finish_data_pdu` writes the rest (PS3.8, 9.3.5 and E.2).
+    """
+    pdu = memoryview(bytearray(HEADER + VALUE_HEADER + most))
+    pdu[0] = P_DATA_TF
+    pdu[HEADER + _PDV_HEADER] = context_id
+    return pdu
+
+
+def finish_data_pdu(pdu: memoryview, *, is_last: bool) -> None:
+    """Write the lengths and the message control header of a PDU of `new_data_pdu`, which is cut to its data."""
+    length = len(pdu) - HEADER
+    pdu[2:HEADER] = length.to_bytes(4, "big")
+    pdu[HEADER : HEADER + _PDV_HEADER] = (length - _PDV_HEADER).to_bytes(4, "big")
+    pdu[HEADER + VALUE_HEADER - 1] = _IS_LAST if is_last else 0
