@@ -15,11 +15,12 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from ctypes import c_int, c_long, c_ubyte, c_void_p
+from ctypes import c_int, c_long, c_ubyte, c_ulong, c_void_p
 from typing import Any
 
 from hsm_dicom.tls._sslcontext import connection_pointer, context_pointer, open_libraries
 from hsm_dicom.tls.errors import ContextError
+from hsm_dicom.trust.clock import current_time
 
 # ssl.h
 _CTRL_SET_SESS_CACHE_MODE = 44
@@ -132,6 +133,7 @@ class _Libraries:
             (self.ssl, "SSL_CTX_set_cert_verify_callback", None, [c_void_p, _VERIFY, c_void_p]),
             (self.crypto, "ERR_clear_error", None, []),
             (self.crypto, "X509_verify_cert", c_int, [c_void_p]),
+            (self.crypto, "X509_STORE_CTX_set_time", None, [c_void_p, c_ulong, c_long]),
             (self.crypto, "X509_STORE_CTX_get_error", c_int, [c_void_p]),
             (self.crypto, "X509_STORE_CTX_set_error", None, [c_void_p, c_int]),
             (self.crypto, "X509_STORE_CTX_get0_cert", c_void_p, [c_void_p]),
@@ -192,6 +194,8 @@ def _validate_peer(store: int, number: int | None) -> int:
     libraries = _libraries()
     code = _X509_V_ERR_APPLICATION_VERIFICATION
     try:
+        # Both judge by one time: behind the mark, the system clock is wrong for certificates issued since, too.
+        libraries.crypto.X509_STORE_CTX_set_time(store, 0, int(current_time().timestamp()))
         passed = libraries.crypto.X509_verify_cert(store) == 1
         found = libraries.crypto.X509_STORE_CTX_get_error(store)
         validator = _validators.get(number or 0)

@@ -26,6 +26,7 @@ from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.offered import report
 from hsm_dicom.tls.openssl import set_tls13_suites
 from hsm_dicom.trust import CertificateValidator, Reason, TrustStore
+from hsm_dicom.trust.clock import set_mark
 from tests import pki
 from tests.hsm_dicom.tls.fixtures import WITHOUT_CCM_8, Hospital
 from tests.hsm_dicom.tls.handshakes import handshake
@@ -127,6 +128,25 @@ def refusal(
 
 def day(days: int) -> timedelta:
     return timedelta(days=days)
+
+
+def test_openssl_and_the_validator_judge_dates_by_the_same_time(hospital: Hospital) -> None:
+    renewed = hospital.peer(begins=pki.NOW + day(100), ends=pki.NOW + day(200))
+    server = server_context([hospital.rsa], hospital.validator())
+    client = client_context(renewed, hospital.validator())
+
+    def refused_for() -> Reason | None:
+        verdict = refusal(hospital, server, client).verdict
+        return None if verdict is None else verdict.reason
+
+    assert refused_for() is Reason.NOT_YET_VALID
+    try:
+        set_mark(pki.NOW + day(150))
+        handshake(server, client)
+        set_mark(pki.NOW + day(250))
+        assert refused_for() is Reason.EXPIRED
+    finally:
+        set_mark(None)
 
 
 BAD_CLIENTS: dict[str, tuple[dict[str, Any], Reason]] = {
