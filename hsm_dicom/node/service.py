@@ -32,7 +32,7 @@ from hsm_dicom.node.readiness import Readiness
 from hsm_dicom.node.reloading import explain_failure
 from hsm_dicom.node.replaced import ReplacedResources
 from hsm_dicom.node.systemd.sockets import PassedSockets
-from hsm_dicom.node.validity.watch import ValidityWatch
+from hsm_dicom.node.validity.watch import INTERVAL_SECONDS, ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import CertificateValidator
 from hsm_dicom.validation import PolicyValidator
@@ -45,10 +45,13 @@ class Service:
         self,
         open_anew: Callable[[], OpenedListener],
         sockets: PassedSockets | None = None,
+        *,
+        look_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         """Open the listener for the first time. Raises what `open_anew` raises, and `ListenError`.
 
-        A socket in `sockets` with the listener's name is used instead of its address.
+        A socket in `sockets` with the listener's name is used instead of its address. `look_seconds` is the time
+        between two looks at the dates of certificates and CRLs.
         """
         self._open_anew = open_anew
         self._replaced = ReplacedResources()
@@ -70,7 +73,7 @@ class Service:
             raise
         self._reloading = threading.Lock()
         host, port = self.address
-        self._watch = ValidityWatch(settings.name, f"{host}:{port}", self._list_watched)
+        self._watch = ValidityWatch(settings.name, f"{host}:{port}", self._list_watched, interval=look_seconds)
         self._readiness = Readiness(settings.name, f"{host}:{port}", self._list_devices)
 
     @property

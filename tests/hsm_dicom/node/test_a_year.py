@@ -1,0 +1,236 @@
+"""A year in the life of a node: the work of its officer, with a listener up and a peer that calls it all the while."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.cli import exits
+from hsm_dicom.node import Service
+from hsm_dicom.tls import HandshakeError
+from hsm_dicom.tls.facts import spki_sha256
+from tests.hsm_dicom.cli.conftest import Run
+from tests.hsm_dicom.node.year import Caller, Year
+from tests.pki import Authority, new_key
+from tests.softhsm import MODULE
+
+FIRST_REQUEST = ("--subject", "CN=Node,O=Radiology", "--ip", "127.0.0.1", "--eku", "serverAuth", "--eku", "clientAuth")
+
+CONFIGURATION = """
+[tokens.room]
+module = "{module}"
+label = "room 1"
+pin = "file:user.pin"
+
+[identities.node]
+token = "room"
+object = "node"
+
+[trust]
+anchors = ["ca.pem"]
+
+[peers.ct1]
+ae_titles = ["CT1"]
+host = "127.0.0.1"
+
+[listeners.main]
+ae_title = "NODE"
+host = "127.0.0.1"
+port = {port}
+identities = ["node"]
+peers = ["ct1"]
+
+[events]
+file = "events.jsonl"
+"""
+
+SUCCESSOR = """
+[identities.node-2]
+token = "room"
+object = "node-2"
+"""
+
+NEXT_TOKEN = """
+[tokens.room-2]
+module = "{module}"
+label = "room 2"
+pin = "file:second.pin"
+
+[identities.node-3]
+token = "room-2"
+object = "node"
+"""
+
+DIARY = [
+    (0, "initialise room 1"),
+    (0, "generate rsa-2048 key 'node' for sign on room 1"),
+    (0, "import certificate for key 'node' on room 1"),
+    *((140 - days, f"identity node ends in {days} days") for days in (60, 30, 14, 7, 1)),
+    (139, "import certificate for key 'node' on room 1"),
+    (139, "reloaded"),
+    (219, "identity node ends in 60 days"),
+    (249, "identity node ends in 30 days"),
+    (249, "import certificate for key 'node' on room 1"),
+    (249, "reloaded"),
+    (249, "delete a certificate of key 'node' on room 1"),
+    (249, "delete a certificate of key 'node' on room 1"),
+    (256, "PIN refused"),
+    (256, "set-pin user PIN on room 1"),
+    (256, "reloaded"),
+    (329, "identity node ends in 60 days"),
+    (329, "generate rsa-2048 key 'node-2' for sign on room 1"),
+    (329, "import certificate for key 'node-2' on room 1"),
+    (329, "reloaded"),  # the new key is shown
+    (329, "reloaded"),  # the old one is retired
+    (329, "delete key 'node' on room 1"),
+    (343, "initialise room 2"),
+    (343, "generate rsa-2048 key 'node' for sign on room 2"),
+    (343, "import certificate for key 'node' on room 2"),
+    (343, "reloaded"),
+    (343, "reloaded"),
+    (343, "delete key 'node-2' on room 1"),
+    (350, "reloaded"),  # both CAs are trusted
+    (357, "import certificate for key 'node' on room 2"),
+    (357, "reloaded"),
+    (364, "reloaded"),  # the new CA alone is trusted
+    (364, "peer refused: no-path"),
+]
+
+
+@pytest.fixture
+def year(tmp_path: Path, run: Run, softhsm: Path) -> Year:
+    return Year(tmp_path, run)
+
+
+def test_no_call_fails_in_a_year_and_the_events_tell_it(year: Year) -> None:
+    old_ca, new_ca = (Authority(name, key=new_key("rsa2048", number)) for number, name in enumerate(("Old", "New")))
+    caller = Caller(year.port, old_ca)
+    with year.telling():
+        accept_the_token(year, old_ca)
+        with year.serve() as service, caller:
+            caller.call_again()
+            renew_on_the_last_day(year, caller, service, old_ca)
+            renew_a_month_ahead(year, caller, service, old_ca)
+            reset_a_forgotten_pin(year, caller, service)
+            roll_over_to_another_key(year, caller, service, old_ca)
+            replace_the_token(year, caller, service, old_ca)
+            rotate_the_ca(year, caller, service, old_ca, new_ca)
+            year.go_to(365, caller)
+    assert year.diary == DIARY
+    assert len(caller.keys_seen) == 3
+
+
+def accept_the_token(year: Year, ca: Authority) -> None:
+    """Initialise a token, and give the node its first key and certificate."""
+    so_pin, pin = (f"file:{year.write(*one)}" for one in (("so.pin", "officer-1"), ("user.pin", "user-4711")))
+    year.write("ca.pem", ca.pem)
+    year.write("hsm-dicom.toml", CONFIGURATION.format(module=MODULE, port=year.port))
+    year.command("token", "init", "--module", MODULE, "--label", "room 1", "--so-pin", so_pin, "--pin", pin)
+    year.command("key", "generate", "room", "--label", "node", "--type", "rsa-2048")
+    year.certify("room/node", ca, *FIRST_REQUEST)
+
+
+def renew_on_the_last_day(year: Year, caller: Caller, service: Service, ca: Authority) -> None:
+    """Wait until the certificate is in its last day, then renew it with the same key."""
+    for days in (60, 30, 14, 7, 1):
+        year.go_to(140 - days, caller)
+        assert year.has_told(f"identity node ends in {days} days")
+    year.certify("node", ca)
+    assert service.reload()
+    caller.call_again()
+
+
+def renew_a_month_ahead(year: Year, caller: Caller, service: Service, ca: Authority) -> None:
+    """Renew with the same key again, and delete the certificates that are no longer in use."""
+    for days in (60, 30):
+        year.go_to(279 - days, caller)
+        assert year.has_told(f"identity node ends in {days} days")
+    year.certify("node", ca)
+    assert service.reload()
+    caller.call_again()
+    [key] = year.command("key", "list", "room", "--json").json["keys"]
+    for old in [one["serial"] for one in key["certificates"] if one["state"] == "old"]:
+        year.command("key", "delete-cert", "node", "--serial", old, "--yes", old)
+    caller.call_again()
+
+
+def reset_a_forgotten_pin(year: Year, caller: Caller, service: Service) -> None:
+    """Present a wrong PIN, which the record keeps from being presented again, and set a new one as the officer."""
+    year.go_to(256, caller)
+    year.write("user.pin", "forgotten")
+    year.program("key", "list", "room", status=exits.REFUSED)
+    next_pin = year.write("next.pin", "user-4712")
+    year.program(
+        "token", "reset-pin", "room", "--so-pin", f"file:{year.folder}/so.pin", "--new-pin", f"file:{next_pin}"
+    )
+    next_pin.rename(year.folder / "user.pin")
+    year.program("key", "list", "room")
+    assert service.reload()
+    caller.call_again()
+
+
+def roll_over_to_another_key(year: Year, caller: Caller, service: Service, ca: Authority) -> None:
+    """Give the node another key on its token; the peer knows both until the old one is retired."""
+    year.go_to(329, caller)
+    assert year.has_told("identity node ends in 60 days")
+    year.command("key", "generate", "room", "--label", "node-2", "--type", "rsa-2048")
+    successor = year.certify("room/node-2", ca, "--like", "node")
+    switch(year, caller, service, SUCCESSOR, "node-2", spki_sha256(successor))
+    year.command("key", "delete", "room/node", "--yes", "node")
+    caller.call_again()
+
+
+def replace_the_token(year: Year, caller: Caller, service: Service, ca: Authority) -> None:
+    """Give the node a key on another token, and erase the token that it had."""
+    year.go_to(343, caller)
+    pin = year.write("second.pin", "user-4713")
+    so_pin = f"file:{year.folder}/so.pin"
+    year.append(NEXT_TOKEN.format(module=MODULE))
+    year.command("token", "init", "--module", MODULE, "--label", "room 2", "--so-pin", so_pin, "--pin", f"file:{pin}")
+    year.command("key", "generate", "room-2", "--label", "node", "--type", "rsa-2048")
+    successor = year.certify("room-2/node", ca, "--like", "node")
+    switch(year, caller, service, "", "node-3", spki_sha256(successor))
+    year.command("key", "delete", "room/node-2", "--yes", "node-2")
+    caller.call_again()
+
+
+def switch(year: Year, caller: Caller, service: Service, tables: str, successor: str, pin: str) -> None:
+    """Switch TLS from the identity `node` to its successor, and retire the old key."""
+    year.append(tables)
+    year.edit("[identities.node]\n", f'[identities.node]\nnext = "{successor}"\n')
+    assert "identity rollover node" in year.command("identity", "status").said
+    caller.pin(caller.keys_seen[-1], pin)
+    caller.call_again()
+    year.command("identity", "rollover", "node", "--write")
+    assert service.reload()
+    caller.call_again()
+    assert caller.keys_seen[-1] == pin
+    year.command("identity", "retire", "node", "--write")
+    assert service.reload()
+    caller.pin(pin)
+    caller.call_again()
+
+
+def rotate_the_ca(year: Year, caller: Caller, service: Service, old: Authority, new: Authority) -> None:
+    """Trust both CAs, renew both sides with the new one, then end the trust in the old one."""
+    year.go_to(350, caller)
+    year.write("new-ca.pem", new.pem)
+    year.edit('anchors = ["ca.pem"]', 'anchors = ["ca.pem", "new-ca.pem"]')
+    assert service.reload()
+    caller.trust(old, new)
+    caller.call_again()
+    caller.be_certified_by(new)
+    year.go_to(357, caller)
+    year.certify("node", new)
+    assert service.reload()
+    year.go_to(364, caller)
+    year.edit('anchors = ["ca.pem", "new-ca.pem"]', 'anchors = ["new-ca.pem"]')
+    assert service.reload()
+    caller.trust(new)
+    caller.call_again()
+    late = Caller(year.port, new)
+    late.be_certified_by(old)
+    with pytest.raises(HandshakeError):
+        late.call()
+    assert year.has_told("peer refused: no-path")
