@@ -12,7 +12,13 @@ from struct import Struct
 
 from hsm_dicom.gateway.services import Service, find_service, is_admitted
 from hsm_dicom.gateway.tap import AcceptedContext
-from hsm_dicom.network.dimse.commands import AFFECTED_SOP_CLASS_UID, C_CANCEL_RQ, C_STORE_RQ, COMMAND_FIELD
+from hsm_dicom.network.dimse.commands import (
+    AFFECTED_SOP_CLASS_UID,
+    C_CANCEL_RQ,
+    C_STORE_RQ,
+    COMMAND_FIELD,
+    LEAST_AMBIGUOUS,
+)
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.upper_layer.pdu import INVALID_PARAMETER
 
@@ -34,10 +40,6 @@ _COMMANDS = {
 
 _LENGTHS = {AFFECTED_SOP_CLASS_UID: 64, _REQUESTED_SOP_CLASS_UID: 64, COMMAND_FIELD: 2}
 """What is read of a command set, and the length of the longest value in octets."""
-
-_LEAST_AMBIGUOUS = 0x4141
-"""Length whose first two octets are "AA". pydicom 3.0 takes two capital letters there for a VR, and then decodes all of
-the command set with explicit VR; no element of a command (PS3.7, E.1) is nearly that long."""
 
 _IS_LAST = 2
 _HEADER = Struct("<HHI")
@@ -124,7 +126,7 @@ class _CommandReader:
             return
         group, number, length = _HEADER.unpack(data)
         tag = group << 16 | number
-        if group or length >= _LEAST_AMBIGUOUS:
+        if group or length >= LEAST_AMBIGUOUS:
             raise PDUError("a command set with an element that is not one of a command", INVALID_PARAMETER)
         if tag not in _LENGTHS:
             self._skip = length

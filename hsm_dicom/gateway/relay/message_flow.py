@@ -62,6 +62,9 @@ class MessageFlow:
         self._command_pdus = bytearray()
         self._in_data = False
         """Whether a Data Set is to come, or has begun."""
+        self._header = b""
+        """The header of a value of a Data Set of which no octet has come. It waits for them, so that what is sent in
+        one piece ends with a PDU if the value does."""
         self._message_context = 0
         self._between: list[tuple[bytes, Callable[[], None]]] = []
         """Messages of this node, which wait for the end of the message that passes, and what to call then."""
@@ -87,7 +90,7 @@ class MessageFlow:
     @property
     def is_at_boundary(self) -> bool:
         """Whether another PDU may follow what was sent and waits to be sent."""
-        return not (self._in_data and self._value)
+        return not (self._in_data and self._value) or bool(self._header)
 
     @property
     def is_between_messages(self) -> bool:
@@ -204,7 +207,7 @@ class MessageFlow:
             raise PDUError("a command in the middle of a Data Set", INVALID_PARAMETER)
         if not is_command and not self._in_data:
             raise PDUError("a Data Set without its command", INVALID_PARAMETER)
-        if (self._in_data or self._command) and self._context != self._message_context:
+        if (self._in_data or self._command_pdus) and self._context != self._message_context:
             what = f"a message in presentation context {self._context} within one of context {self._message_context}"
             raise PDUError(what, INVALID_PARAMETER)
 
@@ -257,11 +260,11 @@ class MessageFlow:
         self._emit(pdus)
 
     def _begin_data(self, header: bytes) -> None:
-        self._emit(header)
+        self._header = header
 
     def _take_data(self, piece: memoryview) -> None:
-        if piece:
-            self._emit(bytes(piece))
+        header, self._header = self._header, b""
+        self._emit(header + piece)
 
     def _end_data(self) -> None:
         self._insert_waiting()

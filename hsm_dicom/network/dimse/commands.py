@@ -23,6 +23,10 @@ C_STORE_RQ, C_STORE_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0FFF
 COMMENT_LENGTH = 64
 """Characters of an Error Comment at the most (PS3.7, Annex E; VR LO)."""
 
+LEAST_AMBIGUOUS = 0x4141
+"""Length whose first two octets are "AA". pydicom 3.0 takes two capital letters there for a VR, and then decodes all of
+the command set with explicit VR; no element of a command (PS3.7, E.1) is nearly that long."""
+
 _HEADER = struct.Struct("<HHI")
 _RESPONSE = 0x8000
 
@@ -35,7 +39,10 @@ class CommandSet:
 
     @classmethod
     def read(cls, data: bytes) -> CommandSet:
-        """Take a command set apart. Raises `PDUError` if it is malformed, or lacks what every message has."""
+        """Take a command set apart.
+
+        Raises `PDUError` if it is malformed, lacks what every message has, or could be read in two ways.
+        """
         elements: dict[int, bytes] = {}
         at = 0
         while at < len(data):
@@ -43,6 +50,8 @@ class CommandSet:
                 raise PDUError("a command set that is cut off")
             group, number, length = _HEADER.unpack_from(data, at)
             at += _HEADER.size
+            if number in elements or length >= LEAST_AMBIGUOUS:
+                raise PDUError("a command set with an element twice, or longer than it may be")
             if group != 0:
                 raise PDUError(f"a command set with an element of group {group:04X}")
             if at + length > len(data):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hsm_dicom.dataset.rewrite import Edit
 from hsm_dicom.gateway.hold import Answer, Caller, HoldTimes
 from hsm_dicom.gateway.holding.handover import FileHandover
+from hsm_dicom.gateway.inspect import Inspector
+from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.tap import AcceptedContext
 from hsm_dicom.network.dimse.commands import CommandSet
+from tests.hsm_dicom.gateway.holding.conversation import Holding
+from tests.hsm_dicom.gateway.routes import gateway, scripted_target
 
 MARK = b"SIGNED"
 """What the holder puts behind each Data Set."""
@@ -60,3 +66,19 @@ class ScriptedObject:
 
     def discard(self) -> None:
         self.is_discarded = True
+
+
+@contextmanager
+def scripted_route(holder: ScriptedHolder, **wishes: Any) -> Iterator[Holding]:
+    """A route whose objects go to the scripted holder, and the scripted target behind it. At its end, none is held."""
+    with (
+        scripted_target() as target,
+        gateway(
+            target.device,
+            make_holder=holder.make,
+            make_tap=lambda address, count: Inspector("to-pacs", address, count),
+            **{"services": frozenset({Service.ANY})} | wishes,
+        ) as running,
+    ):
+        yield Holding(running, target, holder.folder)
+    assert all(one.is_discarded for one in holder.held)

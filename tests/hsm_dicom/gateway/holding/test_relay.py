@@ -13,8 +13,6 @@ import pytest
 
 from hsm_dicom.gateway.events import RelayEnded
 from hsm_dicom.gateway.hold import Answer, HoldTimes
-from hsm_dicom.gateway.inspect import Inspector
-from hsm_dicom.gateway.services import Service
 from tests.hsm_dicom.gateway.holding.conversation import (
     ACCEPTED,
     REQUEST,
@@ -24,15 +22,13 @@ from tests.hsm_dicom.gateway.holding.conversation import (
     store,
     store_rsp,
 )
-from tests.hsm_dicom.gateway.holding.scripted import MARK, ScriptedHolder
+from tests.hsm_dicom.gateway.holding.scripted import MARK, ScriptedHolder, scripted_route
 from tests.hsm_dicom.gateway.routes import (
     abort_pdu,
     answered,
     associate_ac,
-    gateway,
     release_rp,
     release_rq,
-    scripted_target,
 )
 from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.network.pdus import (
@@ -61,18 +57,9 @@ def holder(tmp_path: Path) -> ScriptedHolder:
 
 
 @pytest.fixture
-def route(holder: ScriptedHolder, tmp_path: Path) -> Iterator[Holding]:
-    with (
-        scripted_target() as target,
-        gateway(
-            target.device,
-            make_holder=holder.make,
-            make_tap=lambda address, count: Inspector("to-pacs", address, count),
-            services=frozenset({Service.ANY}),
-        ) as running,
-    ):
-        yield Holding(running, target, tmp_path)
-    assert all(one.is_discarded for one in holder.held)
+def route(holder: ScriptedHolder) -> Iterator[Holding]:
+    with scripted_route(holder) as found:
+        yield found
 
 
 def ac_with_limit(maximum: int) -> bytes:
