@@ -20,6 +20,7 @@ from hsm_dicom.gateway.relay.negotiation import Acceptance
 from hsm_dicom.gateway.relay.reopening import Reopened, Reopening
 from hsm_dicom.gateway.tap import Direction, Tap
 from hsm_dicom.network.dimse.commands import CommandSet, encode_store_response
+from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.upper_layer.negotiation import read_maximum_length
 from hsm_dicom.network.upper_layer.pdu import PDU, abort, encode_command
 
@@ -88,10 +89,14 @@ class HoldingAssociation(RelayedAssociation):
         exchanged = forth.octets + back.octets
         if exchanged != self._far_used[0]:
             self._far_used = exchanged, now
-        if forth.phase is not Phase.NONE:
-            # The object has deadlines of its own.
+        if forth.is_blocked:
+            # The object has deadlines of its own once it is complete.
             self._deadline = now + (ANSWER_SECONDS if self._awaits_answer else self.call.settings.idle_seconds)
-        has_changed = forth.advance()
+        try:
+            has_changed = forth.advance()
+        except PDUError as problem:  # behind an object that was held
+            self._abort(f"{self._name(forth)} sent {problem}", problem.abort_reason)
+            return 1
         if now >= forth.deadline:
             why = forth.expire()
             has_changed = True
@@ -121,10 +126,9 @@ class HoldingAssociation(RelayedAssociation):
         elif not back.is_between_messages:
             self._end("lost", f"the target '{self.call.target.name}' left within a message", abort())
         else:
-            left = self._connected
-            self._waiting.forget(left)
+            self._waiting.forget(self._connected)
             self._is_target_away = back.is_paused = True
-            self._reopening = Reopening(self.call, acceptance, left, self._alarm)
+            self._reopening = Reopening(self.call, acceptance, self._connected.give_away(), self._alarm)
         return True
 
     def _end_reopening(self, now: float, reopening: Reopening, forth: HoldingFlow, back: MessageFlow) -> bool:

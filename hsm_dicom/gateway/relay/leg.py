@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import select
 import socket
 import ssl
@@ -36,6 +37,7 @@ class Leg:
         """What a read or a write waits for, if that is not its own event: TLS may have to write in order to read."""
         self._owes = False
         """Whether octets were received that the kernel may acknowledge late."""
+        self._is_given_away = False
         self._is_tcp = self.socket.family in (socket.AF_INET, socket.AF_INET6)
         self.socket.settimeout(0)
         if self._is_tcp:
@@ -123,8 +125,17 @@ class Leg:
                 return
             self.receive(_DRAIN)
 
+    def give_away(self) -> Leg:
+        """Return the connection for another thread. This leg is lost from now on, and leaves the socket alone."""
+        other = copy.copy(self)
+        self._is_given_away = self.has_ended = True
+        self.error = OSError("The connection was given away.")
+        return other
+
     def close(self) -> None:
         """Close the connection now."""
+        if self._is_given_away:
+            return
         with contextlib.suppress(OSError):
             self.socket.close()
         join_pump(self.socket)

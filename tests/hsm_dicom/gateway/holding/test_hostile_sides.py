@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hsm_dicom.gateway.holding.conversation import Holding
+from hsm_dicom.gateway.events import RelayEnded
+from hsm_dicom.gateway.hold import HoldTimes
+from hsm_dicom.gateway.relay.leg import Leg
+from tests.hsm_dicom.gateway.holding.conversation import Holding, read_message, store, store_rsp
 from tests.hsm_dicom.gateway.holding.scripted import ScriptedHolder, scripted_route
 from tests.hsm_dicom.gateway.routes import abort_pdu
+from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.network.pdus import (
     CT,
     command,
@@ -34,6 +40,23 @@ def holder(tmp_path: Path) -> ScriptedHolder:
 def route(holder: ScriptedHolder) -> Iterator[Holding]:
     with scripted_route(holder) as found:
         yield found
+
+
+def hold_one(caller: socket.socket, holder: ScriptedHolder, more: bytes = b"") -> None:
+    caller.sendall(store(UID, DATA) + more)
+    assert eventually(lambda: holder.held and holder.held[-1].is_treated.is_set())
+
+
+def test_a_wrong_message_behind_a_held_object_aborts_both_sides(route: Holding, holder: ScriptedHolder) -> None:
+    with route.associated() as (caller, far):
+        hold_one(caller, holder, p_data(1, DATA))
+        holder.may_go_on.set()
+        assert read_message(far).field == 0x0001
+        far.sendall(store_rsp())
+        assert read_message(caller).status == 0
+        assert read_pdu(caller)[0] == 7
+        assert read_pdu(far)[0] == 7
+    assert "a Data Set without its command" in route.running.only(RelayEnded).text
 
 
 def test_an_abort_behind_a_data_set_comes_behind_its_whole_pdu(route: Holding) -> None:
@@ -62,3 +85,34 @@ def test_a_command_that_two_receivers_could_read_differently_ends_the_associatio
         caller.sendall(octets)
         assert read_pdu(caller)[0] == 7
         assert 4 not in types_until_the_end(far)
+
+
+def test_a_caller_that_stops_within_an_object_is_aborted(holder: ScriptedHolder) -> None:
+    with scripted_route(holder, idle_seconds=0.3) as route, route.associated() as (caller, far):
+        caller.settimeout(2)
+        caller.sendall(store(UID, DATA)[:-100])
+        assert read_pdu(caller)[0] == 7
+        assert read_pdu(far)[0] == 7
+
+
+def test_a_connection_that_another_thread_releases_is_left_alone(
+    route: Holding, holder: ScriptedHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched = []
+
+    def receive(leg: Leg, space: memoryview) -> int:
+        # Only the thread that releases the old connection lets it block.
+        touched.append(leg.socket.gettimeout())
+        return receive_really(leg, space)
+
+    receive_really = Leg.receive
+    monkeypatch.setattr(Leg, "receive", receive)
+    holder.times = HoldTimes(answer=5.0, far_idle=0.1)
+    with route.associated() as (caller, far):
+        hold_one(caller, holder)
+        time.sleep(0.2)
+        holder.may_go_on.set()
+        assert read_pdu(far)[0] == 5
+        caller.sendall(abort_pdu())
+        assert eventually(lambda: route.running.of(RelayEnded))
+    assert set(touched) == {0.0}
