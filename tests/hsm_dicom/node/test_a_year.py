@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.cli import exits
+from hsm_dicom.network.echo import SUCCESS
 from hsm_dicom.node import Service
 from hsm_dicom.tls import HandshakeError
 from hsm_dicom.tls.facts import spki_sha256
 from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.node.year import Caller, Year
-from tests.pki import Authority, new_key
+from tests.pki import DAY, NOW, Authority, new_key
 from tests.softhsm import MODULE
 
 FIRST_REQUEST = ("--subject", "CN=Node,O=Radiology", "--ip", "127.0.0.1", "--eku", "serverAuth", "--eku", "clientAuth")
@@ -29,6 +30,7 @@ object = "node"
 
 [trust]
 anchors = ["ca.pem"]
+crls = ["ca.crl"]
 
 [peers.ct1]
 ae_titles = ["CT1"]
@@ -69,6 +71,9 @@ DIARY = [
     *((140 - days, f"identity node ends in {days} days") for days in (60, 30, 14, 7, 1)),
     (139, "import certificate for key 'node' on room 1"),
     (139, "reloaded"),
+    *((230 - days, f"crl ca.crl ends in {days} days") for days in (60, 30, 14)),
+    (216, "reloaded"),
+    (216, "peer refused: revoked"),
     (219, "identity node ends in 60 days"),
     (249, "identity node ends in 30 days"),
     (249, "import certificate for key 'node' on room 1"),
@@ -111,6 +116,7 @@ def test_no_call_fails_in_a_year_and_the_events_tell_it(year: Year) -> None:
         with year.serve() as service, caller:
             caller.call_again()
             renew_on_the_last_day(year, caller, service, old_ca)
+            replace_the_crl(year, caller, service, old_ca)
             renew_a_month_ahead(year, caller, service, old_ca)
             reset_a_forgotten_pin(year, caller, service)
             roll_over_to_another_key(year, caller, service, old_ca)
@@ -125,6 +131,7 @@ def accept_the_token(year: Year, ca: Authority) -> None:
     """Initialise a token, and give the node its first key and certificate."""
     so_pin, pin = (f"file:{year.write(*one)}" for one in (("so.pin", "officer-1"), ("user.pin", "user-4711")))
     year.write("ca.pem", ca.pem)
+    year.write("ca.crl", ca.crl(until=NOW + 230 * DAY))
     year.write("hsm-dicom.toml", CONFIGURATION.format(module=MODULE, port=year.port))
     year.command("token", "init", "--module", MODULE, "--label", "room 1", "--so-pin", so_pin, "--pin", pin)
     year.command("key", "generate", "room", "--label", "node", "--type", "rsa-2048")
@@ -138,6 +145,21 @@ def renew_on_the_last_day(year: Year, caller: Caller, service: Service, ca: Auth
         assert year.has_told(f"identity node ends in {days} days")
     year.certify("node", ca)
     assert service.reload()
+    caller.call_again()
+
+
+def replace_the_crl(year: Year, caller: Caller, service: Service, ca: Authority) -> None:
+    """Bring the next CRL before the old one is out of date; it has the certificate of a device that was stolen."""
+    stolen = Caller(year.port, ca)
+    for days in (60, 30, 14):
+        year.go_to(230 - days, caller)
+        assert year.has_told(f"crl ca.crl ends in {days} days")
+    stolen.call()
+    year.write("ca.crl", ca.crl([stolen.issued], issued=year.now, until=year.now + 230 * DAY))
+    assert service.reload()
+    with pytest.raises(HandshakeError):
+        stolen.call()
+    assert year.has_told("peer refused: revoked")
     caller.call_again()
 
 
@@ -176,8 +198,10 @@ def roll_over_to_another_key(year: Year, caller: Caller, service: Service, ca: A
     assert year.has_told("identity node ends in 60 days")
     year.command("key", "generate", "room", "--label", "node-2", "--type", "rsa-2048")
     successor = year.certify("room/node-2", ca, "--like", "node")
-    switch(year, caller, service, SUCCESSOR, "node-2", spki_sha256(successor))
-    year.command("key", "delete", "room/node", "--yes", "node")
+    with caller.associate() as association:
+        switch(year, caller, service, SUCCESSOR, "node-2", spki_sha256(successor))
+        year.command("key", "delete", "room/node", "--yes", "node")
+        assert association.send_c_echo().Status == SUCCESS
     caller.call_again()
 
 
@@ -216,7 +240,9 @@ def rotate_the_ca(year: Year, caller: Caller, service: Service, old: Authority, 
     """Trust both CAs, renew both sides with the new one, then end the trust in the old one."""
     year.go_to(350, caller)
     year.write("new-ca.pem", new.pem)
-    year.edit('anchors = ["ca.pem"]', 'anchors = ["ca.pem", "new-ca.pem"]')
+    year.write("new-ca.crl", new.crl(issued=year.now, until=year.now + 230 * DAY))
+    year.edit('["ca.pem"]', '["ca.pem", "new-ca.pem"]')
+    year.edit('["ca.crl"]', '["ca.crl", "new-ca.crl"]')
     assert service.reload()
     caller.trust(old, new)
     caller.call_again()
@@ -225,7 +251,8 @@ def rotate_the_ca(year: Year, caller: Caller, service: Service, old: Authority, 
     year.certify("node", new)
     assert service.reload()
     year.go_to(364, caller)
-    year.edit('anchors = ["ca.pem", "new-ca.pem"]', 'anchors = ["new-ca.pem"]')
+    year.edit('["ca.pem", "new-ca.pem"]', '["new-ca.pem"]')
+    year.edit('["ca.crl", "new-ca.crl"]', '["new-ca.crl"]')
     assert service.reload()
     caller.trust(new)
     caller.call_again()

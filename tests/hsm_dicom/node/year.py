@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from pynetdicom import build_context
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom import events
 from hsm_dicom.events import Event, as_json
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.assembly import make_peer_transport
 from hsm_dicom.network.echo import echo
+from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import CertificateMatch, Peer
 from hsm_dicom.node import Service, open_listener, read_plan
 from hsm_dicom.trust import CertificateValidator, TrustStore
@@ -63,8 +67,7 @@ class Caller:
 
     def be_certified_by(self, ca: Authority) -> None:
         """Have another key, with a certificate of this CA, from the next call on."""
-        issued = ca.issue("CT 1", **TLS)
-        self._identity = Identity("CT 1", issued.key, issued.certificate)
+        self.issued = ca.issue("CT 1", **TLS)
         self._prepare()
 
     def trust(self, *authorities: Authority) -> None:
@@ -84,6 +87,12 @@ class Caller:
         assert done.done
         assert done.facts.certificate is not None
         return done.facts.certificate.spki_sha256
+
+    @contextmanager
+    def associate(self) -> Iterator[Association]:
+        """Open an association that stays open until the block ends."""
+        with associate(*self._way, "CT1", [build_context(Verification)], TIMEOUTS) as opened:
+            yield opened.association
 
     def call_again(self) -> None:
         """Wait until a call that begins from now on has succeeded. Raise the error of any call that has failed."""
@@ -105,7 +114,8 @@ class Caller:
         match = CertificateMatch(names=("127.0.0.1",), pins=self._pins)
         peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=self._port, certificate=match)
         validator = CertificateValidator(TrustStore([one.certificate for one in self._authorities]))
-        self._way = peer, make_peer_transport(peer, self._identity, validator)
+        identity = Identity("CT 1", self.issued.key, self.issued.certificate)
+        self._way = peer, make_peer_transport(peer, identity, validator)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -224,7 +234,7 @@ def tell(event: dict[str, Any]) -> str | None:
         case {"event": "certificates-reloaded", "succeeded": succeeded}:
             return "reloaded" if succeeded else "not reloaded"
         case {"event": "end-approaching", "kind": kind, "item": item, "days": days}:
-            return f"{kind} {item} ends in {days} days"
+            return f"{kind} {Path(item).name} ends in {days} days"
         case {"event": "login", "outcome": "refused", "presented": presented}:
             return "PIN refused" if presented else "PIN not presented"
         case {"event": "handshake-failed", "name": "main", "certificate_reason": reason}:
