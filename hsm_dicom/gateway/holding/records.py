@@ -93,16 +93,22 @@ class SignatureRecords:
             records = [_make_record(*row) for row in rows]
             return [self._with_status((route, sop_instance_uid, one.received_sha256), one) for one in records]
 
-    def add(self, route: str, sop_instance_uid: str, record: SignatureRecord) -> SignatureRecord:
+    def add(
+        self, route: str, sop_instance_uid: str, record: SignatureRecord, *, is_only: bool = False
+    ) -> SignatureRecord | None:
         """Store a signature durably, and return it; or the one that another association has stored meanwhile.
 
-        Raises `OSError`.
+        With `is_only`, nothing is stored if an object with other content has been signed, and None returned. Raises
+        `OSError`.
         """
         with self._lock:
             self._execute("BEGIN IMMEDIATE")
             try:
                 self._write_statuses()
                 self._prune()
+                if is_only and self._has_other(route, sop_instance_uid, record.received_sha256):
+                    self._execute("COMMIT")
+                    return None
                 self._execute(
                     "INSERT OR IGNORE INTO signatures (route, sop_instance_uid, received_sha256, insertion, "
                     "signature_uid, made_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -148,6 +154,13 @@ class SignatureRecords:
     def _with_status(self, key: Key, record: SignatureRecord) -> SignatureRecord:
         noted = self._statuses.get(key)
         return record if noted is None else replace(record, status=noted[0], is_answered=noted[1])
+
+    def _has_other(self, route: str, sop_instance_uid: str, received_sha256: bytes) -> bool:
+        found = self._execute(
+            "SELECT 1 FROM signatures WHERE route = ? AND sop_instance_uid = ? AND received_sha256 <> ?",
+            (route, sop_instance_uid, received_sha256),
+        )
+        return found.fetchone() is not None
 
     def _write_statuses(self) -> None:
         for key, (status, is_answered) in self._statuses.items():

@@ -17,6 +17,8 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.signing.arguments import build_request
 from hsm_dicom.signing.insertions import Insertion, sign_insertion
 
+_CONFLICT = "Another object with this SOP Instance UID was signed."
+
 
 class ConflictError(DicomError):
     """Another object with the same SOP Instance UID was signed."""
@@ -56,11 +58,14 @@ class ObjectSigner:
         for record in known:
             if record.received_sha256 == received_sha256:
                 return Signed(Insertion.decode(record.insertion), record, is_new=False)
-        if known and self.settings.on_conflict is OnConflict.REFUSE:
-            raise ConflictError("Another object with this SOP Instance UID was signed.")
+        is_only = self.settings.on_conflict is OnConflict.REFUSE
+        if known and is_only:
+            raise ConflictError(_CONFLICT)
         insertion, report = sign_insertion(path, self._identity, self._request)
         made = SignatureRecord(received_sha256, insertion.encode(), report.uid)
-        stored = self._records.add(self._route, sop_instance_uid, made)
+        stored = self._records.add(self._route, sop_instance_uid, made, is_only=is_only)
+        if stored is None:  # the other one came at the same time
+            raise ConflictError(_CONFLICT)
         return Signed(
             Insertion.decode(stored.insertion),
             stored,
