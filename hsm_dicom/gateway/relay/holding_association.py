@@ -123,7 +123,7 @@ class HoldingAssociation(RelayedAssociation):
         is_old = now - max(self._far_used[1], self.began) > forth.times.far_idle
         if not (self._is_target_away or is_old):
             forth.begin_sending()
-        elif not back.is_between_messages:
+        elif not (back.is_between_messages and forth.is_between_messages):
             self._end("lost", f"the target '{self.call.target.name}' left within a message", abort())
         else:
             self._waiting.forget(self._connected)
@@ -169,6 +169,8 @@ class HoldingAssociation(RelayedAssociation):
         if self._caller_left is not None or forth.phase is Phase.NONE or not back.is_between_messages:
             return False
         if forth.phase is Phase.SEND and not forth.take_back():
+            return False
+        if forth.phase is not Phase.COLLECT and not forth.is_between_messages:
             return False
         self._is_target_away = True
         self._alarm.ring()

@@ -91,7 +91,7 @@ class HoldingFlow(MessageFlow):
         self._held: Held | None = None
         self._treatment: Treatment | None = None
         self._handover: Handover | None = None
-        self._was_lost = self._is_answered = False
+        self._was_lost = self._is_answered = self._is_behind_others = False
 
     @property
     def is_blocked(self) -> bool:
@@ -137,6 +137,7 @@ class HoldingFlow(MessageFlow):
         except OSError:
             self._refuse(OUT_OF_RESOURCES, "The object cannot be read back; send it again.")
             return
+        self._is_behind_others = not self._out.is_empty
         self._out.add(request.pdus)
         self._out.add(data)
         self._enter(Phase.SEND, self.times.answer)
@@ -152,8 +153,11 @@ class HoldingFlow(MessageFlow):
             self._end_exchange()
 
     def take_back(self) -> bool:
-        """Have the object sent again, since the target was lost before it answered; False if that was done before."""
-        if self._was_lost or self._is_answered:
+        """Have the object sent again, since the target was lost before it answered.
+
+        False if that was done before, or if messages that came before the object may not have been sent to their end.
+        """
+        if self._was_lost or self._is_answered or self._is_behind_others:
             return False
         self._was_lost = True
         self._out.clear()
@@ -231,7 +235,7 @@ class HoldingFlow(MessageFlow):
             if held is not None:
                 held.discard()
         self._held = self._treatment = self._handover = self._request = None
-        self._was_lost = self._is_answered = False
+        self._was_lost = self._is_answered = self._is_behind_others = False
         self._enter(Phase.NONE)
 
     def _enter(self, phase: Phase, seconds: float = _FOREVER) -> None:

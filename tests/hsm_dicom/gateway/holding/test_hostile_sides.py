@@ -95,6 +95,28 @@ def test_a_caller_that_stops_within_an_object_is_aborted(holder: ScriptedHolder)
         assert read_pdu(far)[0] == 7
 
 
+def test_a_message_that_was_sent_in_part_is_not_continued_on_another_connection(
+    route: Holding, holder: ScriptedHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = p_data(3, echo_rq(), is_command=True)
+
+    def send(leg: Leg, data: memoryview) -> int:
+        # The first connection to the target takes eight octets of the C-ECHO-RQ.
+        if data == echo:
+            return send_really(leg, data[:8])
+        return 0 if data == echo[8:] else send_really(leg, data)
+
+    send_really = Leg.send
+    monkeypatch.setattr(Leg, "send", send)
+    with route.associated() as (caller, far):
+        caller.sendall(echo + store(UID, DATA))
+        assert eventually(lambda: holder.held and holder.held[-1].is_treated.is_set())
+        far.close()
+        holder.may_go_on.set()
+        assert read_pdu(caller)[0] == 7
+    assert route.running.only(RelayEnded).outcome == "lost"
+
+
 def test_a_connection_that_another_thread_releases_is_left_alone(
     route: Holding, holder: ScriptedHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
