@@ -44,7 +44,7 @@ docs: .venv/.ready-docs
 soak: .venv/.ready-test
 	HSM_DICOM_SOAK=20 $(bin)/pytest tests/tokens/test_threads.py tests/hsm_dicom/tls/test_soak.py \
 	  tests/hsm_dicom/network/test_token_back.py tests/hsm_dicom/network/test_costs.py \
-	  tests/hsm_dicom/gateway/holding/test_kill.py
+	  tests/hsm_dicom/gateway/holding/test_kill.py tests/hsm_dicom/node/test_a_year.py
 	HSM_DICOM_SOAK=2 $(bin)/pytest tests/tokens/answers
 	HSM_DICOM_SOAK=20 $(bin)/pytest -k "fuzz or hostile or single_bit or property"
 

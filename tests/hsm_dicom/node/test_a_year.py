@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,17 +15,14 @@ from hsm_dicom.tls import HandshakeError
 from hsm_dicom.tls.facts import spki_sha256
 from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.node.year import Caller, Year
+from tests.interop.modules.devices import nss
 from tests.pki import DAY, NOW, Authority, new_key
+from tests.soak import RUNS
 from tests.softhsm import MODULE
 
 FIRST_REQUEST = ("--subject", "CN=Node,O=Radiology", "--ip", "127.0.0.1", "--eku", "serverAuth", "--eku", "clientAuth")
 
 CONFIGURATION = """
-[tokens.room]
-module = "{module}"
-label = "room 1"
-pin = "file:user.pin"
-
 [identities.node]
 token = "room"
 object = "node"
@@ -53,87 +52,119 @@ token = "room"
 object = "node-2"
 """
 
-NEXT_TOKEN = """
-[tokens.room-2]
-module = "{module}"
-label = "room 2"
-pin = "file:second.pin"
-
+ON_NEXT_TOKEN = """
 [identities.node-3]
 token = "room-2"
 object = "node"
 """
 
 DIARY = [
-    (0, "initialise room 1"),
-    (0, "generate rsa-2048 key 'node' for sign on room 1"),
-    (0, "import certificate for key 'node' on room 1"),
+    (0, "initialise room"),
+    (0, "generate rsa-2048 key 'node' for sign on room"),
+    (0, "import certificate for key 'node' on room"),
     *((140 - days, f"identity node ends in {days} days") for days in (60, 30, 14, 7, 1)),
-    (139, "import certificate for key 'node' on room 1"),
+    (139, "import certificate for key 'node' on room"),
     (139, "reloaded"),
     *((230 - days, f"crl ca.crl ends in {days} days") for days in (60, 30, 14)),
     (216, "reloaded"),
     (216, "peer refused: revoked"),
     (219, "identity node ends in 60 days"),
     (249, "identity node ends in 30 days"),
-    (249, "import certificate for key 'node' on room 1"),
+    (249, "import certificate for key 'node' on room"),
     (249, "reloaded"),
-    (249, "delete a certificate of key 'node' on room 1"),
-    (249, "delete a certificate of key 'node' on room 1"),
+    (249, "delete a certificate of key 'node' on room"),
+    (249, "delete a certificate of key 'node' on room"),
     (256, "PIN refused"),
-    (256, "set-pin user PIN on room 1"),
+    (256, "set-pin user PIN on room"),
     (256, "reloaded"),
     (329, "identity node ends in 60 days"),
-    (329, "generate rsa-2048 key 'node-2' for sign on room 1"),
-    (329, "import certificate for key 'node-2' on room 1"),
+    (329, "generate rsa-2048 key 'node-2' for sign on room"),
+    (329, "import certificate for key 'node-2' on room"),
     (329, "reloaded"),  # the new key is shown
     (329, "reloaded"),  # the old one is retired
-    (329, "delete key 'node' on room 1"),
-    (343, "initialise room 2"),
-    (343, "generate rsa-2048 key 'node' for sign on room 2"),
-    (343, "import certificate for key 'node' on room 2"),
+    (329, "delete key 'node' on room"),
+    (343, "initialise room-2"),
+    (343, "generate rsa-2048 key 'node' for sign on room-2"),
+    (343, "import certificate for key 'node' on room-2"),
     (343, "reloaded"),
     (343, "reloaded"),
-    (343, "delete key 'node-2' on room 1"),
+    (343, "delete key 'node-2' on room"),
     (350, "reloaded"),  # both CAs are trusted
-    (357, "import certificate for key 'node' on room 2"),
+    (357, "import certificate for key 'node' on room-2"),
     (357, "reloaded"),
     (364, "reloaded"),  # the new CA alone is trusted
     (364, "peer refused: no-path"),
 ]
 
 
+Prepare = Callable[[Year, str], None]
+"""What makes a token of this name, and adds it to the configuration."""
+
+
 @pytest.fixture
-def year(tmp_path: Path, run: Run, softhsm: Path) -> Year:
+def year(tmp_path: Path, run: Run) -> Year:
     return Year(tmp_path, run)
 
 
+@pytest.mark.usefixtures("softhsm")
 def test_no_call_fails_in_a_year_and_the_events_tell_it(year: Year) -> None:
+    live(year, initialise, reset_a_forgotten_pin)
+    assert year.diary == DIARY
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(RUNS == 1, reason="make soak: the suite goes through the year on SoftHSM")
+def test_a_year_on_nss_which_has_no_officer(year: Year) -> None:
+    live(year, make_database)
+    expected = [(day, re.sub(" on room(-2)?$", f" on {nss.TOKEN}", told)) for day, told in DIARY if day != 256]
+    assert year.diary == [one for one in expected if not one[1].startswith("initialise")]
+
+
+def live(year: Year, prepare: Prepare, in_between: Callable[[Year, Caller, Service], None] | None = None) -> None:
+    """Go through the year, with tokens that `prepare` makes. The peer calls from the first day to the last."""
     old_ca, new_ca = (Authority(name, key=new_key("rsa2048", number)) for number, name in enumerate(("Old", "New")))
     caller = Caller(year.port, old_ca)
     with year.telling():
-        accept_the_token(year, old_ca)
+        accept_the_token(year, old_ca, prepare)
         with year.serve() as service, caller:
             caller.call_again()
             renew_on_the_last_day(year, caller, service, old_ca)
             replace_the_crl(year, caller, service, old_ca)
             renew_a_month_ahead(year, caller, service, old_ca)
-            reset_a_forgotten_pin(year, caller, service)
+            if in_between is not None:
+                in_between(year, caller, service)
             roll_over_to_another_key(year, caller, service, old_ca)
-            replace_the_token(year, caller, service, old_ca)
+            replace_the_token(year, caller, service, old_ca, prepare)
             rotate_the_ca(year, caller, service, old_ca, new_ca)
             year.go_to(365, caller)
-    assert year.diary == DIARY
     assert len(caller.keys_seen) == 3
 
 
-def accept_the_token(year: Year, ca: Authority) -> None:
-    """Initialise a token, and give the node its first key and certificate."""
-    so_pin, pin = (f"file:{year.write(*one)}" for one in (("so.pin", "officer-1"), ("user.pin", "user-4711")))
+def initialise(year: Year, name: str) -> None:
+    """Initialise a token of SoftHSM."""
+    so_pin, pin = year.write("so.pin", "officer-1"), year.write(f"{name}.pin", "user-4711")
+    year.append(f'\n[tokens.{name}]\nmodule = "{MODULE}"\nlabel = "{name}"\npin = "file:{pin}"\n')
+    pins = ("--so-pin", f"file:{so_pin}", "--pin", f"file:{pin}")
+    year.command("token", "init", "--module", MODULE, "--label", name, *pins)
+
+
+def make_database(year: Year, name: str) -> None:
+    """Make a database of NSS; each needs a process of its own."""
+    folder = year.folder / name
+    folder.mkdir()
+    nss.new_database(folder)
+    year.append(
+        f'\n[tokens.{name}]\nmodule = "{nss.SOFTOKN}"\ninit_string = "{nss.init_string(folder)}"\n'
+        f'label = "{nss.TOKEN}"\npin = "file:{folder}/pin"\nisolation = "process"\n'
+    )
+
+
+def accept_the_token(year: Year, ca: Authority, prepare: Prepare) -> None:
+    """Make a token, and give the node its first key and certificate."""
     year.write("ca.pem", ca.pem)
     year.write("ca.crl", ca.crl(until=NOW + 230 * DAY))
-    year.write("hsm-dicom.toml", CONFIGURATION.format(module=MODULE, port=year.port))
-    year.command("token", "init", "--module", MODULE, "--label", "room 1", "--so-pin", so_pin, "--pin", pin)
+    year.write("hsm-dicom.toml", CONFIGURATION.format(port=year.port))
+    prepare(year, "room")
     year.command("key", "generate", "room", "--label", "node", "--type", "rsa-2048")
     year.certify("room/node", ca, *FIRST_REQUEST)
 
@@ -178,15 +209,15 @@ def renew_a_month_ahead(year: Year, caller: Caller, service: Service, ca: Author
 
 
 def reset_a_forgotten_pin(year: Year, caller: Caller, service: Service) -> None:
-    """Present a wrong PIN, which the record keeps from being presented again, and set a new one as the officer."""
+    """Let a command present a wrong PIN, and set a new one as the security officer while the node works on."""
     year.go_to(256, caller)
-    year.write("user.pin", "forgotten")
+    year.write("room.pin", "forgotten")
     year.program("key", "list", "room", status=exits.REFUSED)
     next_pin = year.write("next.pin", "user-4712")
     year.program(
         "token", "reset-pin", "room", "--so-pin", f"file:{year.folder}/so.pin", "--new-pin", f"file:{next_pin}"
     )
-    next_pin.rename(year.folder / "user.pin")
+    next_pin.rename(year.folder / "room.pin")
     year.program("key", "list", "room")
     assert service.reload()
     caller.call_again()
@@ -205,16 +236,13 @@ def roll_over_to_another_key(year: Year, caller: Caller, service: Service, ca: A
     caller.call_again()
 
 
-def replace_the_token(year: Year, caller: Caller, service: Service, ca: Authority) -> None:
-    """Give the node a key on another token, and erase the token that it had."""
+def replace_the_token(year: Year, caller: Caller, service: Service, ca: Authority, prepare: Prepare) -> None:
+    """Give the node a key on another token, and delete the one on the token that it had."""
     year.go_to(343, caller)
-    pin = year.write("second.pin", "user-4713")
-    so_pin = f"file:{year.folder}/so.pin"
-    year.append(NEXT_TOKEN.format(module=MODULE))
-    year.command("token", "init", "--module", MODULE, "--label", "room 2", "--so-pin", so_pin, "--pin", f"file:{pin}")
+    prepare(year, "room-2")
     year.command("key", "generate", "room-2", "--label", "node", "--type", "rsa-2048")
     successor = year.certify("room-2/node", ca, "--like", "node")
-    switch(year, caller, service, "", "node-3", spki_sha256(successor))
+    switch(year, caller, service, ON_NEXT_TOKEN, "node-3", spki_sha256(successor))
     year.command("key", "delete", "room/node-2", "--yes", "node-2")
     caller.call_again()
 
