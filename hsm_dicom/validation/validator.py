@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Self
 
@@ -224,7 +224,7 @@ class Validator:
 def make_unreadable_verdict(name: str, error: Exception, *, now: datetime | None = None) -> Verdict:
     """Return the verdict on a file that could not be read, so that a report leaves none out."""
     problem = error.reason if isinstance(error, DicomFileError) else str(error) or type(error).__name__
-    return Verdict(name=name, validated_at=now or datetime.now(UTC), problem=problem)
+    return Verdict(name=name, validated_at=now or current_time(), problem=problem)
 
 
 def emit_events(verdict: Verdict) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hsm_dicom.dataset.errors import NotDicomError
 from hsm_dicom.events import DicomEvent, SignatureValidated, subscribe
 from hsm_dicom.signatures import check_integrity
+from hsm_dicom.trust.clock import set_mark
 from hsm_dicom.validation.validator import (
     Outcome,
     Validator,
@@ -48,6 +49,14 @@ def test_a_file_that_cannot_be_read_is_part_of_the_run(tmp_path: Path) -> None:
     verdict = make_unreadable_verdict(str(bad), refused.value)
     assert verdict.outcome is Outcome.UNREADABLE
     assert verdict.text == "Could not be read: not a DICOM file: the prefix DICM of PS3.10 is missing."
+
+
+def test_an_unreadable_file_has_the_validation_time_of_the_others() -> None:
+    try:
+        set_mark(NOW + 9 * DAY)
+        assert make_unreadable_verdict("bad.dcm", OSError("gone")).validated_at == NOW + 9 * DAY
+    finally:
+        set_mark(None)
 
 
 def test_an_unsigned_file_is_neither_good_nor_bad() -> None:
