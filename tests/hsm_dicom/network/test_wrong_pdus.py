@@ -231,7 +231,7 @@ ANSWERS = {
         sends(pdu(2, b"\0\1" + bytes(66) + item(0x10, APPLICATION_CONTEXT) + item(0x50, USER_INFORMATION))),
         "accepted none",
     ),
-    "an answer in drips": (drips, "did not answer"),
+    "an answer in drips": (drips, "did not answer|not the rest within 1 second"),  # whichever timer ends first
     "a response in drips": (answers_by_drips, "was lost"),
     "an abort with an unknown reason": (sends(pdu(7, b"\0\0\x63\x63")), "."),
 }

@@ -33,7 +33,7 @@ from tests.interop.modules.steps import (
 from tests.pki import Authority
 from tokens import trials
 from tokens.csr import certificate_request
-from tokens.deadlines import DEFAULT_DEADLINES
+from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import TokenError
 from tokens.events import Login, OperationOutcome, Reconnection
 from tokens.keys import PrivateKey
@@ -102,7 +102,8 @@ def decrypt(place: Place, label: str) -> dict[str, str]:
 
 def sign_in_threads(place: Place, label: str, threads: int, each: int) -> dict[str, int]:
     """Sign in several threads with one key; returns how often each outcome was seen."""
-    with tokens.open_key(place.uri(label), **place.options) as key, ThreadPoolExecutor(threads) as pool:
+    options = {"deadlines": CallDeadlines(session=30.0, sign=30.0)} | place.options  # the threads share two processors
+    with tokens.open_key(place.uri(label), **options) as key, ThreadPoolExecutor(threads) as pool:
         outcomes = pool.map(lambda _: class_of(attempt(lambda: sign_and_verify(key))), range(threads * each))
         return dict(Counter(outcomes))
 
