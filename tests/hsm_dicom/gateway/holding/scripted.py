@@ -18,6 +18,7 @@ from hsm_dicom.gateway.tap import AcceptedContext
 from hsm_dicom.network.dimse.commands import CommandSet
 from tests.hsm_dicom.gateway.holding.conversation import Holding
 from tests.hsm_dicom.gateway.routes import gateway, scripted_target
+from tests.hsm_dicom.network.nodes import eventually
 
 MARK = b"SIGNED"
 """What the holder puts behind each Data Set."""
@@ -81,4 +82,4 @@ def scripted_route(holder: ScriptedHolder, **wishes: Any) -> Iterator[Holding]:
         ) as running,
     ):
         yield Holding(running, target, holder.folder)
-    assert all(one.is_discarded for one in holder.held)
+    assert eventually(lambda: all(one.is_discarded for one in holder.held))
