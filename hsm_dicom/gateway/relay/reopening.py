@@ -41,7 +41,12 @@ class Reopening:
         self._call, self._acceptance, self._left, self._alarm = call, acceptance, left, alarm
         self._is_discarded = False
         self._changing = threading.Lock()
-        threading.Thread(target=self._run, name=f"reopen-{call.settings.name}", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name=f"reopen-{call.settings.name}", daemon=True).start()
+        except RuntimeError:
+            left.close()
+            self.outcome = "this node has no more threads"
+            alarm.ring()
 
     def discard(self) -> None:
         """Forget it; a connection that is made later is closed."""

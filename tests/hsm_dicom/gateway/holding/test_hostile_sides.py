@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,3 +139,21 @@ def test_a_connection_that_another_thread_releases_is_left_alone(
         caller.sendall(abort_pdu())
         assert eventually(lambda: route.running.of(RelayEnded))
     assert set(touched) == {0.0}
+
+
+def test_a_connection_for_which_there_is_no_thread_ends_the_association_in_order(
+    route: Holding, holder: ScriptedHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("reopen-"):
+            raise RuntimeError("can't start new thread")
+        start_really(thread)
+
+    start_really = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with route.associated() as (caller, far):
+        hold_one(caller, holder)
+        far.close()
+        holder.may_go_on.set()
+        assert read_pdu(caller)[0] == 7
+    assert "this node has no more threads" in route.running.only(RelayEnded).text
