@@ -150,6 +150,11 @@ def new_token(label: str | None = None, *, pin: str | None = None) -> TestToken:
     return token
 
 
+def remember(label: str, serial: str) -> None:
+    """Have a token that a command made removed after the test, too."""
+    _made.append(TestToken(label, serial, "", ""))
+
+
 @contextlib.contextmanager
 def removing_tokens() -> Iterator[None]:
     """Remove the tokens that are made meanwhile, or each process that is started later would look at all of them."""
