@@ -121,9 +121,9 @@ class HoldingAssociation(RelayedAssociation):
         if acceptance is None:
             raise RuntimeError("The association is not open.")
         is_old = now - max(self._far_used[1], self.began) > forth.times.far_idle
-        if not (self._is_target_away or is_old):
+        if not (self._is_target_away or (is_old and forth.may_change_sinks)):
             forth.begin_sending()
-        elif not (back.is_between_messages and forth.is_between_messages):
+        elif not (back.is_between_messages and forth.may_change_sinks):
             self._end("lost", f"the target '{self.call.target.name}' left within a message", abort())
         else:
             self._waiting.forget(self._connected)
@@ -170,7 +170,7 @@ class HoldingAssociation(RelayedAssociation):
             return False
         if forth.phase is Phase.SEND and not forth.take_back():
             return False
-        if forth.phase is not Phase.COLLECT and not forth.is_between_messages:
+        if forth.phase is not Phase.COLLECT and not forth.may_change_sinks:
             return False
         self._is_target_away = True
         self._alarm.ring()

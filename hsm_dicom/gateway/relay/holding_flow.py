@@ -39,6 +39,9 @@ from hsm_dicom.transport.alarm import Alarm
 OUT_OF_RESOURCES = 0xA700
 """Status of PS3.4, Table B.2-1, after which a sender may try again."""
 
+_PENDING = (b"\x00\xff", b"\x01\xff")
+"""Encoded statuses after which more responses come (PS3.7, 9.1.2 to 9.1.4)."""
+
 _FOREVER = math.inf
 
 
@@ -92,6 +95,13 @@ class HoldingFlow(MessageFlow):
         self._treatment: Treatment | None = None
         self._handover: Handover | None = None
         self._was_lost = self._is_answered = self._is_behind_others = False
+        self._unanswered: set[int] = set()
+        """Message IDs of other requests that passed, and have no final response."""
+
+    @property
+    def may_change_sinks(self) -> bool:
+        """Whether the target has whole messages only, and owes no response to any that passed."""
+        return self.is_between_messages and not self._unanswered
 
     @property
     def is_blocked(self) -> bool:
@@ -144,6 +154,8 @@ class HoldingFlow(MessageFlow):
 
     def note_response(self, command: CommandSet, is_answered: bool) -> None:
         """Process a response of the target, which may be the one to the object that was sent."""
+        if command.elements.get(MESSAGE_ID_RESPONDED_TO) and command.elements.get(STATUS) not in _PENDING:
+            self._unanswered.discard(command.number(MESSAGE_ID_RESPONDED_TO))
         request, handover = self._request, self._handover
         if self.phase is not Phase.SEND or request is None or handover is None or command.field != C_STORE_RSP:
             return
@@ -179,6 +191,8 @@ class HoldingFlow(MessageFlow):
 
     def _begin_message(self, command: CommandSet, pdus: bytes) -> None:
         if command.field != C_STORE_RQ or not command.has_data_set:
+            if not command.is_response:
+                self._unanswered.add(command.number(MESSAGE_ID))
             super()._begin_message(command, pdus)
             return
         self._request = StoreRequest(self._message_context, command, pdus)

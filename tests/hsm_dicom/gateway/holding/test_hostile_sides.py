@@ -43,8 +43,8 @@ def route(holder: ScriptedHolder) -> Iterator[Holding]:
         yield found
 
 
-def hold_one(caller: socket.socket, holder: ScriptedHolder, more: bytes = b"") -> None:
-    caller.sendall(store(UID, DATA) + more)
+def hold_one(caller: socket.socket, holder: ScriptedHolder, more: bytes = b"", before: bytes = b"") -> None:
+    caller.sendall(before + store(UID, DATA) + more)
     assert eventually(lambda: holder.held and holder.held[-1].is_treated.is_set())
 
 
@@ -112,6 +112,18 @@ def test_a_message_that_was_sent_in_part_is_not_continued_on_another_connection(
     with route.associated() as (caller, far):
         caller.sendall(echo + store(UID, DATA))
         assert eventually(lambda: holder.held and holder.held[-1].is_treated.is_set())
+        far.close()
+        holder.may_go_on.set()
+        assert read_pdu(caller)[0] == 7
+    assert route.running.only(RelayEnded).outcome == "lost"
+
+
+def test_a_request_without_an_answer_is_not_forgotten_on_another_connection(
+    route: Holding, holder: ScriptedHolder
+) -> None:
+    with route.associated() as (caller, far):
+        hold_one(caller, holder, before=p_data(3, echo_rq(), is_command=True))
+        assert read_message(far).field == 0x0030
         far.close()
         holder.may_go_on.set()
         assert read_pdu(caller)[0] == 7
