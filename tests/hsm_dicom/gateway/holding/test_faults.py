@@ -28,6 +28,7 @@ from tokens.deadlines import CallDeadlines
 
 pytestmark = pytest.mark.softhsm
 
+MAY_MOUNT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 _NEW_MOUNTS = 0x00020000
 _KIB = 1 << 10
 
@@ -44,13 +45,22 @@ def signing(softhsm: Path) -> tuple[TestToken, Identity]:
 def on_a_small_disk(folder: Path, size: int, scene: Callable[[], None]) -> None:
     """Play a scene in a child process that sees a file system of so many bytes at a folder."""
     folder.mkdir()
+
+    def play() -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+        scene()
+
+    play_apart(play)
+
+
+def play_apart(scene: Callable[[], None]) -> None:
+    """Play a scene in a child process that may mount file systems which nobody else sees."""
     child = os.fork()
     if child == 0:
         try:
             if ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNTS):
                 raise OSError(ctypes.get_errno(), "unshare")
             subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
             scene()
         except BaseException:
             traceback.print_exc()
@@ -67,6 +77,7 @@ def leave_free(folder: Path, size: int) -> Path:
     return filler
 
 
+@MAY_MOUNT
 @pytest.mark.parametrize(("free", "what"), [(64 * _KIB, "the object"), (264 * _KIB, "the record")])
 def test_a_full_disk_refuses_the_object_for_now_and_nothing_passes_unsigned(
     free: int, what: str, signing: tuple[TestToken, Identity], tmp_path: Path
@@ -88,6 +99,7 @@ def test_a_full_disk_refuses_the_object_for_now_and_nothing_passes_unsigned(
     on_a_small_disk(small, 1 << 20, scene)
 
 
+@MAY_MOUNT
 def test_a_full_disk_in_quarantine_refuses_the_object_for_now(tmp_path: Path) -> None:
     image = Image.make(tmp_path, pixels=256 * _KIB)
     small = tmp_path / "small"
