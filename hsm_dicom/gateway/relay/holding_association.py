@@ -1,8 +1,9 @@
 """A relayed association on a route that holds objects until they were judged or signed.
 
 Two things differ from a relay that passes octets. The target may leave while an object is held, because its timers do
-not know of the holding: it is connected again before the object is sent. And the caller may leave when an object was
-handed over: the exchange with the target is finished, and its status recorded for the next time.
+not know of the holding: it is connected again before the object is sent, unless it owes a response to another request,
+or has a part of another message. And the caller may leave when an object was handed over: the exchange with the target
+is finished, and its status recorded for the next time.
 """
 
 from __future__ import annotations
