@@ -76,7 +76,9 @@ class HeldObject:
 
     def __init__(self, incoming: Incoming, treatment: Treatment, caller: Caller) -> None:
         self._incoming, self._treatment, self._caller = incoming, treatment, caller
-        self._digest = hashlib.sha256(incoming.transfer_syntax_uid.encode() + b"\0")
+        # Only signatures are remembered by what came. The digest costs as much as receiving the octets.
+        is_signed = treatment.signer is not None
+        self._digest = hashlib.sha256(incoming.transfer_syntax_uid.encode() + b"\0") if is_signed else None
         self._size = 0
         self._is_deflated = False
         self._head = 0
@@ -88,7 +90,8 @@ class HeldObject:
     def write(self, data: memoryview) -> None:
         """Take the next octets of the Data Set."""
         self._size += len(data)
-        self._digest.update(data)
+        if self._digest is not None:
+            self._digest.update(data)
         self._incoming.write(data)
 
     def treat(self) -> Handover | Answer:
@@ -109,6 +112,10 @@ class HeldObject:
         self._made.close()
 
     # -- inside -----------------------------------------------------------------------------------------------
+
+    @property
+    def _received_sha256(self) -> bytes:
+        return b"" if self._digest is None else self._digest.digest()
 
     def _find_verdict(self) -> _Verdict:
         try:
@@ -151,7 +158,7 @@ class HeldObject:
     def _sign(self, path: Path, signer: ObjectSigner) -> _Verdict:
         uid = self._incoming.sop_instance_uid or ""
         try:
-            signed = signer.sign(path, uid, self._digest.digest())
+            signed = signer.sign(path, uid, self._received_sha256)
         except ConflictError as conflict:
             return _Verdict(HeldOutcome.CONFLICT, f"was refused: {conflict}", Answer(OTHER_CONTENT, str(conflict)))
         except KeyMismatchError as error:
@@ -163,7 +170,7 @@ class HeldObject:
             return self._go_without_key(error, signer.settings.unsigned)
         record = signed.record
         if record.status is not None and not record.is_answered and find_outcome(record.status) in _SUCCEEDED:
-            signer.note_status(uid, self._digest.digest(), record.status, is_answered=True)
+            signer.note_status(uid, self._received_sha256, record.status, is_answered=True)
             why = f"came before, and the target answered with status {record.status:04X} when the caller had left"
             return _Verdict(HeldOutcome.ANSWERED_BEFORE, why, Answer(record.status), signed=signed)
         outcome, why = HeldOutcome.SIGNED, "was signed"
@@ -201,7 +208,7 @@ class HeldObject:
 
     def _hand_over(self, verdict: _Verdict) -> FileHandover:
         signer, uid = self._treatment.signer, self._incoming.sop_instance_uid or ""
-        note = None if signer is None or verdict.signed is None else signer.make_note(uid, self._digest.digest())
+        note = None if signer is None or verdict.signed is None else signer.make_note(uid, self._received_sha256)
         path, edits = self._path, verdict.edits
         if edits and self._is_deflated:
             path, edits = self._deflate(path, edits), ()
