@@ -157,6 +157,9 @@ class RouteSettings:
         yield from self._find_bad_sides()
         bad_titles = tuple(self._find_bad_ae_titles())
         yield from bad_titles or self._find_strange_ae_titles()
+        if (self.objects.judges or self.objects.signs) and self.holding is None:
+            what = f'The route has objects = "{self.objects}", and no settings for the objects that it holds.'
+            yield Mistake("objects", what, "Set holding.")
         if not self.services:
             yield Mistake("services", "The route admits no service.", 'Write it like services = ["echo", "storage"].')
 

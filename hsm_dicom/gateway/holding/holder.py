@@ -68,9 +68,13 @@ def open_holding(
 ) -> Iterator[HoldingResources]:
     """Open what a route needs to hold objects: its folder, the records, its policy, and the signer.
 
-    Objects of an interrupted run are removed: their senders were not answered. Raises `SettingsError`, and `OSError`
-    if the folder cannot be made.
+    Objects of an interrupted run are removed: their senders were not answered. Raises `SettingsError`, `OSError` if the
+    folder cannot be made, and ValueError without the identity or the validator that the settings ask for.
     """
+    if (settings.signing is None) is not (identity is None) or (settings.policy is None) is not (
+        open_validator is None
+    ):
+        raise ValueError("An identity is for a route that signs, and a validator for one that has a policy.")
     make_folder(settings.folder)
     if settings.quarantine is not None:
         make_quarantine(settings.quarantine.folder, settings.folder)

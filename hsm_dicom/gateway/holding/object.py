@@ -151,7 +151,7 @@ class HeldObject:
             reason = check_signatures(path)
             if reason is not None:
                 return self._refuse_signed(reason)
-            if treatment.signer.has_made(incoming.sop_instance_uid or "", {one.uid for one in made}):
+            if treatment.signer.has_made(incoming.sop_instance_uid or "", made):
                 return _Verdict(HeldOutcome.PASSED, "was signed by this route before, and goes on as it came")
         return self._sign(path, treatment.signer)
 

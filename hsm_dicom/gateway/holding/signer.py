@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from hsm_dicom.errors import DicomError
 from hsm_dicom.gateway.holding.records import SignatureRecord, SignatureRecords
 from hsm_dicom.gateway.holding.settings import OnConflict, SigningSettings
 from hsm_dicom.identity import Identity
+from hsm_dicom.signatures.read import SignatureItem
 from hsm_dicom.signing.arguments import build_request
 from hsm_dicom.signing.insertions import Insertion, sign_insertion
 
@@ -74,10 +75,21 @@ class ObjectSigner:
             conflicts=bool(known),
         )
 
-    def has_made(self, sop_instance_uid: str, signature_uids: Collection[str]) -> bool:
-        """Return whether one of the signatures of an object is one that this route has made. Raises `OSError`."""
-        known = self._records.find(self._route, sop_instance_uid)
-        return any(record.signature_uid in signature_uids for record in known)
+    def has_made(self, sop_instance_uid: str, signatures: Iterable[SignatureItem]) -> bool:
+        """Return whether one of the signatures of an object is one that this route has made. Raises `OSError`.
+
+        The UID alone proves nothing, since anybody may write it: value and certificate must be those on record. That
+        the signature holds is not checked here.
+        """
+        known = {one.signature_uid: one.insertion for one in self._records.find(self._route, sop_instance_uid)}
+        return any(
+            not one.level.path
+            and one.signature
+            and one.certificate
+            and one.signature in known.get(one.uid, b"")
+            and one.certificate in known.get(one.uid, b"")
+            for one in signatures
+        )
 
     def note_status(self, sop_instance_uid: str, received_sha256: bytes, status: int, is_answered: bool) -> None:
         """Note what the target answered, and whether the caller was there to get it."""

@@ -313,5 +313,8 @@ def _choose_tap(opened: OpenedRoute) -> MakeTap | None:
 
 def _choose_holder(opened: OpenedRoute) -> MakeHolder | None:
     """Return what holds the objects of a route that judges or signs them, unless an emergency setting passes them."""
-    holds = opened.settings.objects.judges or opened.settings.objects.signs
-    return opened.holding.make_holder if opened.holding is not None and holds else None
+    if not (opened.settings.objects.judges or opened.settings.objects.signs):
+        return None
+    if opened.holding is None:
+        raise RuntimeError(f"Nothing is open to hold the objects of route '{opened.settings.name}'.")
+    return opened.holding.make_holder

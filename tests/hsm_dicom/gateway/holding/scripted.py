@@ -20,6 +20,9 @@ from tests.hsm_dicom.gateway.holding.conversation import Holding
 from tests.hsm_dicom.gateway.routes import gateway, scripted_target
 from tests.hsm_dicom.network.nodes import eventually
 
+DATA = bytes(range(256)) * 100
+UID = "1.2.3.4"
+
 MARK = b"SIGNED"
 """What the holder puts behind each Data Set."""
 

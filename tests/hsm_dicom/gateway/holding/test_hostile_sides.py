@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,7 @@ from hsm_dicom.gateway.events import RelayEnded
 from hsm_dicom.gateway.hold import HoldTimes
 from hsm_dicom.gateway.relay.leg import Leg
 from tests.hsm_dicom.gateway.holding.conversation import Holding, read_message, store, store_rsp
-from tests.hsm_dicom.gateway.holding.scripted import ScriptedHolder, scripted_route
+from tests.hsm_dicom.gateway.holding.scripted import DATA, UID, ScriptedHolder, scripted_route
 from tests.hsm_dicom.gateway.routes import abort_pdu
 from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.network.pdus import (
@@ -27,20 +25,6 @@ from tests.hsm_dicom.network.pdus import (
     store_rq,
     types_until_the_end,
 )
-
-DATA = bytes(range(256)) * 100
-UID = "1.2.3.4"
-
-
-@pytest.fixture
-def holder(tmp_path: Path) -> ScriptedHolder:
-    return ScriptedHolder(tmp_path)
-
-
-@pytest.fixture
-def route(holder: ScriptedHolder) -> Iterator[Holding]:
-    with scripted_route(holder) as found:
-        yield found
 
 
 def hold_one(caller: socket.socket, holder: ScriptedHolder, more: bytes = b"", before: bytes = b"") -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ from tests.hsm_dicom.gateway.holding.conversation import (
     store,
     store_rsp,
 )
-from tests.hsm_dicom.gateway.holding.scripted import MARK, ScriptedHolder, scripted_route
+from tests.hsm_dicom.gateway.holding.scripted import DATA, MARK, UID, ScriptedHolder
 from tests.hsm_dicom.gateway.routes import (
     abort_pdu,
     answered,
@@ -46,20 +44,6 @@ from tests.hsm_dicom.network.pdus import (
     types_until_the_end,
     value,
 )
-
-DATA = bytes(range(256)) * 100
-UID = "1.2.3.4"
-
-
-@pytest.fixture
-def holder(tmp_path: Path) -> ScriptedHolder:
-    return ScriptedHolder(tmp_path)
-
-
-@pytest.fixture
-def route(holder: ScriptedHolder) -> Iterator[Holding]:
-    with scripted_route(holder) as found:
-        yield found
 
 
 def ac_with_limit(maximum: int) -> bytes:

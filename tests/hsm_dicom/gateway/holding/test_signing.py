@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import zlib
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -192,6 +193,20 @@ def test_what_the_route_has_signed_comes_back_and_goes_on_as_it_is(route: Holdin
     again, answer = exchange(route, signed.data_set)
     assert (again.data_set, answer.status) == (signed.data_set, 0)
     assert route.outcomes == ["signed", "passed"]
+
+
+def test_a_signature_that_only_has_the_uid_of_the_routes_own_is_another_object(
+    route: Holding, hospital: Hospital, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange(route, image.data)
+    number = int(route.held[0].signature_uid.removeprefix("2.25."))
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=number))
+    forged = tmp_path / "forged.dcm"
+    hsm_dicom.sign(ct_image(tmp_path, "other.dcm", uid=image.uid, value=1), forged, hospital.peer("CT 1"), "none")
+    monkeypatch.undo()
+    assert str(number).encode() in data_set_bytes(forged)
+    assert refusal(route, data_set_bytes(forged)).status == 0xC002
+    assert route.outcomes == ["signed", "conflict"]
 
 
 # -- what cannot be signed ------------------------------------------------------------------------------------
