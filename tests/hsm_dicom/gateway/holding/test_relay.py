@@ -11,6 +11,7 @@ import pytest
 
 from hsm_dicom.gateway.events import RelayEnded
 from hsm_dicom.gateway.hold import Answer, HoldTimes
+from hsm_dicom.gateway.targets import PlainTarget
 from tests.hsm_dicom.gateway.holding.conversation import (
     ACCEPTED,
     REQUEST,
@@ -402,3 +403,22 @@ def test_the_request_and_the_answer_are_the_ones_of_both_sides(route: Holding) -
             assert CT.encode() in REQUEST
             far.sendall(abort_pdu())
             assert read_pdu(caller)[0] == 7
+
+
+def test_a_reload_leaves_the_object_that_is_held_and_is_for_the_next_one(
+    route: Holding, holder: ScriptedHolder
+) -> None:
+    other = ScriptedHolder(holder.folder)
+    other.may_go_on.set()
+    with route.associated() as (caller, far):
+        hold_one(caller, holder)
+        running = route.running.route
+        running.replace(running.settings, PlainTarget(route.target.device), make_holder=other.make)
+        holder.may_go_on.set()
+        for number in (1, 2):
+            receive_held(far)
+            far.sendall(store_rsp(message_id=number))
+            assert read_message(caller).status == 0
+            if number == 1:
+                caller.sendall(store(UID, DATA, message_id=2))
+    assert (len(holder.held), len(other.held)) == (1, 1)
