@@ -279,13 +279,14 @@ class RelayedAssociation:
         if received and self._delay is not None:
             self._paused_until = now + self._delay(received)
         moved = self._progress(now) + received + send(forth) + self._receive(back) + send(back)
-        if now >= self._deadline and not moved:
+        # What the sides have done comes first: a release that has passed is no abort, although the node stops now.
+        has_changed = self._note_ends(forth, back)
+        if now >= self._deadline and not (moved or has_changed):
             self._abort(self._late, 0)
         elif moved and not self._awaits_answer:
             self._deadline = now + self.call.settings.idle_seconds
         if self._must_stop:
             self._abort("this node stops", 0)
-        has_changed = self._note_ends(forth, back)
         return bool(moved or has_changed) and not self._outcome
 
     def _progress(self, now: float) -> int:
