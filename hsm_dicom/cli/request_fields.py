@@ -119,15 +119,16 @@ def explain_roles(request: x509.CertificateSigningRequest) -> Iterator[str]:
     unfit = {one.role for one in find_unfit_roles(request)}
     if not unfit or len(unfit) == len(ROLES):
         return
-    yield f"A certificate that is issued as requested is {describe_roles(request)}."
+    yield f"A certificate that is issued as requested can be used {describe_roles(request)}."
     client, server = (CertificatePurpose.TLS_CLIENT in unfit, CertificatePurpose.TLS_SERVER in unfit)
     if client != server:
         missing, tables = ("clientAuth", "peers") if client else ("serverAuth", "listeners")
         yield f"Name another identity, whose certificate has {missing}, for {tables}, or add --eku {missing}."
     if not client and _has_extended_usages(request):
         yield (
-            "Ask your own CA for it: public CAs issue no certificate with clientAuth from "
-            f"{END_OF_PUBLIC_CLIENT_AUTH} on, and most none already. For a public CA, request --eku serverAuth alone."
+            "Send it to your own CA: from "
+            f"{END_OF_PUBLIC_CLIENT_AUTH} on, public CAs issue no certificate with clientAuth, and most have stopped "
+            "already. For a public CA, request --eku serverAuth alone."
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from hsm_dicom.errors import DicomError
+    from hsm_dicom.identity import CertificateState
 
 
 def explain_no_single_certificate(
@@ -25,12 +28,43 @@ def explain_no_single_certificate(
         return IdentityError(f"Key {name} has no certificate on the token.")
     listed = ", ".join(
         f"{one.serial_number:x} (of '{one.subject.rfc4514_string()}', "
-        f"until {one.not_valid_after_utc:%Y-%m-%d}, {state})"
+        f"until {one.not_valid_after_utc:%Y-%m-%d}, {_describe_state(one, state)})"
         for one, state in find_states(stored).items()
     )
     if chosen:
         return IdentityError(f"Key {name} has {len(chosen)} certificates; name one with --serial: {listed}.")
     return IdentityError(f"Key {name} has no certificate with serial number {serial}; it has: {listed}.")
+
+
+def _describe_state(certificate: Certificate, state: CertificateState) -> str:
+    """Return the state of a certificate as key list shows it."""
+    return f"valid from {certificate.not_valid_before_utc:%Y-%m-%d}" if state == "later" else str(state)
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """Why a certificate that was stored is not used, and the command that changes that."""
+
+    text: str
+    command: str
+
+
+def explain_not_in_use(stored: Certificate, all_of_key: Sequence[Certificate], key: str) -> Shadowed | None:
+    """Say which certificate of a key is used instead of one that was just stored; None if it is used now or later.
+
+    A CA that issues shorter certificates than before returns one that ends before its predecessor.
+    """
+    from hsm_dicom.identity import CertificateState, choose_certificate, find_states
+
+    if find_states(all_of_key).get(stored) is not CertificateState.OLD:
+        return None
+    used = choose_certificate(all_of_key)
+    number = f"{used.serial_number:x}"
+    return Shadowed(
+        f"It is not in use: the key has a certificate that is valid longer, until {used.not_valid_after_utc:%Y-%m-%d} "
+        f"(serial {number}). To use the new one, delete the other:",
+        f"hsm-dicom key delete-cert {shlex.quote(key)} --serial {number}",
+    )
 
 
 def parse_serial(text: str | None) -> int | None:

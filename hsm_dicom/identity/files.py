@@ -17,6 +17,8 @@ from tokens.certificates import CertificateUnreadableError, load_certificate
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
+_REQUEST = re.compile(rb"-----BEGIN (NEW )?CERTIFICATE REQUEST-----")
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _PKCS12 = re.compile(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03\x30", re.DOTALL)
 """The beginning of a PFX (RFC 7292, 4): a sequence, its version 3, and another sequence."""
 
@@ -37,9 +39,16 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
             "(-----BEGIN CERTIFICATE-----), in DER, or in PKCS#7."
         ) from error
     except TrustFileError as error:
-        raise CertificateFileError(
-            f"{path} holds no certificate that can be read; name a PEM file (-----BEGIN CERTIFICATE-----)."
-        ) from error
+        raise CertificateFileError(_explain_no_certificate(path, content)) from error
+
+
+def _explain_no_certificate(path: Path, content: bytes) -> str:
+    """Return what a file holds instead of a certificate, and what to name."""
+    if _REQUEST.search(content):
+        return f"{path} is a certificate request. Send it to the CA, and name the certificate that the CA issues."
+    if _PRIVATE_KEY.search(content):
+        return f"{path} holds a private key and no certificate. Name the file with the certificate."
+    return f"{path} holds no certificate that can be read; name a PEM file (-----BEGIN CERTIFICATE-----)."
 
 
 def order_certificates(certificates: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:

@@ -36,7 +36,7 @@ def review_roles(plan: NodePlan, name: str, certificate: x509.Certificate) -> It
     if peers and loses_client_auth(certificate):
         yield RoleRemark(
             f"It is from a public CA, whose next certificate for it cannot be the TLS client of {called}: public CAs "
-            f"issue none with clientAuth from {END_OF_PUBLIC_CLIENT_AUTH} on, and most none already.",
+            f"issue none with clientAuth from {END_OF_PUBLIC_CLIENT_AUTH} on, and most have stopped already.",
             f"Before {certificate.not_valid_after_utc:%Y-%m-%d}, have one issued by your own CA (hsm-dicom key csr "
             f"{word} --eku clientAuth --eku serverAuth) that these peers trust.",
         )

@@ -206,6 +206,7 @@ def import_cert(
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.serials import explain_not_in_use
     from hsm_dicom.identity import find_expiry_remark, order_certificates, read_certificates, require_unexpired
     from hsm_dicom.node.roles import describe_roles
     from hsm_dicom.trust.roles import find_unfit_roles
@@ -221,17 +222,22 @@ def import_cert(
             connection.connect()
             ceremony.set_token(connection.token)
             name = import_certificates(connection, access.uri, certificates)
-            ceremony.set_key(_find_entry(connection, name))
+            entry = _find_entry(connection, name)
+            ceremony.set_key(entry)
             ceremony.set_certificates(certificates)
     subject = output.shown(certificates[0].subject.rfc4514_string())
-    above = f", with {len(certificates) - 1} above it" if len(certificates) > 1 else ""
-    output.outcome(True, f"The certificate of '{subject}' is stored with key {name}{above}.")
+    issuers = f", with {output.count(len(certificates) - 1, 'CA certificate')}" if len(certificates) > 1 else ""
+    output.outcome(True, f"The certificate of '{subject}' is stored with key {name}{issuers}.")
     ceremony.print()
     if find_unfit_roles(certificates[0]):
-        output.say(f"It is {describe_roles(certificates[0])}.")
+        output.say(f"It can be used {describe_roles(certificates[0])}.")
     remark = find_expiry_remark(certificates[0])
     if remark is not None:
         output.say((output.shown(remark.text), output.UNSURE))
+    shadowed = explain_not_in_use(certificates[0], entry.certificates, key)
+    if shadowed is not None:
+        output.say((shadowed.text, output.UNSURE))
+        output.say_verbatim(shadowed.command, indent=2)
 
 
 @app.command("delete", epilog="Example: hsm-dicom key delete 'pkcs11:token=CT%20room;object=old'")

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, load_pem_public_key, pkcs7, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_public_key,
+    pkcs7,
+    pkcs12,
+)
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.commands.key import KeyType, KeyUsage
@@ -50,7 +57,7 @@ def test_a_key_from_its_making_to_its_end(run: Run, token: TestToken, tmp_path: 
     chain = tmp_path / "chain.pem"
     chain.write_bytes(certificate.public_bytes(_pem()) + ca.pem)
     stored = run("key", "import-cert", uri, chain)
-    assert "with 1 above it" in stored.said
+    assert "with 1 CA certificate" in stored.said
 
     listed = run("key", "list", token.uri())
     assert "node RSA 2048, signs" in listed.said
@@ -277,7 +284,7 @@ def test_a_request_has_the_names_and_usages_that_were_typed(run: Run, node: Test
 @pytest.mark.parametrize(
     ("usages", "said"),
     [
-        (("--usage", "tls"), "for TLS client and TLS server, not for signing. Ask your own CA for it: public CAs"),
+        (("--usage", "tls"), "for TLS client and TLS server, not for signing. Send it to your own CA: from 2027"),
         (("--eku", "serverAuth"), "for TLS server, not for TLS client or signing. Name another identity, whose"),
         (("--eku", "clientAuth"), "for TLS client, not for TLS server or signing. Name another identity, whose"),
     ],
@@ -342,15 +349,29 @@ def test_what_cas_send_is_imported_in_any_order(run: Run, token: TestToken, tmp_
     bundle = tmp_path / "bundle.p7b"
     bundle.write_bytes(pkcs7.serialize_certificates([root.certificate, own, issuing.certificate], Encoding.DER))
     said = run("key", "import-cert", token.uri("node"), bundle).said
-    assert "with 2 above it" in said
+    assert "with 2 CA certificates" in said
     assert "not for" not in said
     server = tmp_path / "server.pem"
     server.write_bytes(certify(token, "node", root, store=False, extended=[SERVER_AUTH]).public_bytes(Encoding.PEM))
     assert (
-        "It is for TLS server, not for TLS client or signing."
+        "It can be used for TLS server, not for TLS client or signing."
         in run("key", "import-cert", token.uri("node"), server).said
     )
     assert f"certificate {own.subject.rfc4514_string()}, by CN=Issuing CA" in run("key", "list", token.uri()).said
+
+
+def test_a_renewal_that_ends_sooner_is_reported_as_not_in_use(run: Run, token: TestToken, tmp_path: Path) -> None:
+    ca = Authority()
+    token.generate("node")
+    certify(token, "node", ca, ends=NOW + timedelta(days=300))
+    sent = tmp_path / "renewed.pem"
+    sent.write_bytes(certify(token, "node", ca, store=False, ends=NOW + timedelta(days=200)).public_bytes(Encoding.PEM))
+    said = run("key", "import-cert", token.uri("node"), sent).said
+    assert "It is not in use: the key has a certificate that is valid longer" in said
+    command = said.rsplit("hsm-dicom ", 1)[1].split()
+    serial = command[command.index("--serial") + 1]
+    run("key", "delete-cert", token.uri("node"), "--serial", serial, "--yes", serial)
+    assert "not in use" not in run("key", "import-cert", token.uri("node"), sent).said
 
 
 def test_certificates_that_cannot_be_meant_are_refused_before_anything_is_stored(
@@ -373,4 +394,9 @@ def test_certificates_that_cannot_be_meant_are_refused_before_anything_is_stored
     assert "is a PKCS#12 file" in store(pfx)
     ended = certify(token, "node", ca, store=False, begins=NOW - timedelta(days=90), ends=NOW - timedelta(days=1))
     assert "expired on" in store(ended.public_bytes(Encoding.PEM))
+    request = run("key", "csr", token.uri("node"), "--subject", "CN=node").out
+    assert "is a certificate request. Send it to the CA" in store(request.encode())
+    assert "holds a private key and no certificate" in store(
+        stranger.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
     assert "by CN=Test CA" not in run("key", "list", token.uri()).said
