@@ -75,3 +75,11 @@ class MalformedDataSetError(DicomFileError):
         self.offset = offset
         self.tag = tag
         self.problem = problem
+
+
+class OverrunError(MalformedDataSetError):
+    """The element at ``offset`` reaches past the end of the file, or of what holds it: to ``stop``."""
+
+    def __init__(self, name: str, offset: int, tag: int, problem: str, stop: int) -> None:
+        super().__init__(name, offset, tag, problem)
+        self.stop = stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from hsm_dicom.dataset.errors import MalformedDataSetError
+from hsm_dicom.dataset.errors import MalformedDataSetError, OverrunError
 from hsm_dicom.dataset.octets.source import Source
 from hsm_dicom.dataset.tags import format_tag
 
@@ -33,7 +33,8 @@ class Refusals:
 
     def _overrun(self, pos: int, tag: int, length: int, stop: int, end: int) -> NoReturn:
         where = "the end of the file" if end >= self._source.size else "the end of what holds it"
-        self._fail(pos, tag, f"its length, {length} bytes, reaches {stop - end} bytes past {where}.")
+        problem = f"its length, {length} bytes, reaches {stop - end} bytes past {where}."
+        raise OverrunError(self._source.name, pos, tag, problem, stop)
 
     def _fail(self, pos: int, tag: int | None, problem: str) -> NoReturn:
         raise MalformedDataSetError(self._source.name, pos, tag, problem)

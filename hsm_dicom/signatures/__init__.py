@@ -30,6 +30,7 @@ TimeStampToken in a signature made before; `hsm_dicom.signing.add_timestamp` als
 |----------------|----------------------------------------------------------------------------------|
 | `creation`     | make a signature, in three steps                                                 |
 | `integrity`    | check signatures; with `read`, `digests`, `mac`, `dcmtk_stream` and `check`      |
+| `arriving`     | hash an object while its octets arrive                                           |
 | `batch`        | check many files on an executor                                                  |
 | `anomalies`    | why an object may not be what was signed although its signature is intact        |
 | `coverage`     | what a signature covers                                                          |

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hsm_dicom.dataset.dicom_file import DicomFile
+from hsm_dicom.dataset.octets.hashed import StreamHash
 from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS, MacAlgorithm
 from hsm_dicom.signatures.dcmtk_stream import can_leave_out, feed_as_dcmtk
@@ -61,7 +63,15 @@ class Digests:
                     f"The object's signatures cover more than {LARGEST_EFFORT} times its size; no more were checked."
                 )
             hashes, update = self._hashes(place, tags)
-            self._sizes[place, tags] = size = feed_covered(self._file, item.level, set(tags), update)
+            feed = partial(feed_covered, self._file, item.level, set(tags))
+            if len(hashes) == 1:
+                ((term, state),) = hashes.items()
+                stream = StreamHash(state)
+                size = stream.begin(self._file.source, feed)
+                hashes = {term: stream.copy()}
+            else:
+                size = feed(update)
+            self._sizes[place, tags] = size
             self._allowed -= size
             for term, state in hashes.items():
                 self._begun[place, tags, term] = state

@@ -105,6 +105,12 @@ def read_signature_items(file: DicomFile) -> list[SignatureItem]:
     return found
 
 
+def read_mac_parameters(file: DicomFile, level: DataSet) -> list[MacParameters]:
+    """MAC Parameters Items of one level; those that are malformed are left out."""
+    found, _ = _all_parameters(file, level)
+    return [one for one in found.values() if isinstance(one, MacParameters)]
+
+
 def read_mac_id_number(file: DicomFile, item: DataSet) -> int | None:
     """MAC ID Number of an Item of either sequence; None if it has none that can be read."""
     try:

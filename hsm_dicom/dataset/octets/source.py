@@ -14,9 +14,12 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import IO, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from hsm_dicom.dataset.errors import DicomFileError, FileChangedError, NotDicomError
+
+if TYPE_CHECKING:
+    from hsm_dicom.dataset.octets.hashed import HashedSpan
 
 Span: TypeAlias = tuple[int, int, int]
 """Bytes ``[start, end)`` of the source, whose units of so many bytes (1, 2, 4 or 8) are to be byte-swapped."""
@@ -41,12 +44,15 @@ _ARRAY_CODES = {array(code).itemsize: code for code in "HIQ"}
 class Content:
     """An object that is not at a path: encoded bytes in memory, or an open regular file.
 
-    ``name`` stands for it in messages. ``fd`` is read with ``pread`` and stays the caller's.
+    ``name`` stands for it in messages. ``fd`` is read with ``pread`` and stays the caller's. ``size`` is that which
+    the file will have, if it is still being written; what it lacks cannot be read. ``hashed`` is what was hashed of it.
     """
 
     name: str
     data: bytes | None = field(default=None, repr=False)
     fd: int = -1
+    size: int | None = None
+    hashed: tuple[HashedSpan, ...] = ()
 
 
 ObjectSource: TypeAlias = str | os.PathLike[str] | Content
@@ -61,6 +67,9 @@ class Source:
         self.held = held
         self.fd = fd
         self.size = len(held) if held is not None else size
+        self.hashed: tuple[HashedSpan, ...] = ()
+        self.skip: Callable[[int, int], int] | None = None
+        """Returns from where on a long span has to be read for ``feed``, if not from its start; see ``StreamHash``."""
 
     def replace(self, content: bytes | None) -> None:
         """Give these bytes, where there are any, in place of those of the file, which stays open."""
@@ -116,6 +125,8 @@ class Source:
             for at in range(start, end, CHUNK):
                 update(swap_bytes(self.read(at, min(end, at + CHUNK)), unit))
             return
+        if self.skip is not None:
+            start = self.skip(start, end)
         buffer = bytearray(min(CHUNK, end - start))
         view = memoryview(buffer)
         while start < end:
@@ -153,6 +164,8 @@ def open_source(path: ObjectSource) -> tuple[Source, os.stat_result]:
         if not stat.S_ISREG(status.st_mode):
             raise DicomFileError(name, "is not a regular file.")
         source.size = status.st_size
+        if isinstance(path, Content):
+            source.size, source.hashed = status.st_size if path.size is None else path.size, path.hashed
         if source.size <= HELD_IN_MEMORY:
             source.held = source.read(0, source.size)
     except OSError as error:

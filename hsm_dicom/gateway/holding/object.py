@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.errors import DicomFileError
+from hsm_dicom.dataset.octets.source import Content
 from hsm_dicom.dataset.rewrite import Edit, write_stream
 from hsm_dicom.errors import DicomError, TokenError
 from hsm_dicom.events import emit
@@ -35,6 +36,7 @@ from hsm_dicom.network.storage.policy_check import CheckFile, Refusal
 from hsm_dicom.network.storage.quarantine import put_into_quarantine
 from hsm_dicom.network.storage.signature_check import check_signatures
 from hsm_dicom.network.storage.soundness import open_sound
+from hsm_dicom.signatures.arriving import ArrivingMacs, MacChoice, choose_signable, choose_stated
 from hsm_dicom.signatures.errors import KeyMismatchError, SignatureError
 from hsm_dicom.signatures.read import read_signature_items
 
@@ -56,6 +58,12 @@ class Treatment:
     settings: HoldingSettings
     check: CheckFile | None = None
     signer: ObjectSigner | None = None
+
+    def choose_macs(self, file: DicomFile) -> Iterable[MacChoice]:
+        """Return the MACs that are needed of an object: those of its signatures, and that of the one to be made."""
+        if self.signer is not None:
+            yield choose_signable(self.signer.algorithm, file)
+        yield from choose_stated(file)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class HeldObject:
         # Only signatures are remembered by what came. The digest costs as much as receiving the octets.
         is_signed = treatment.signer is not None
         self._digest = hashlib.sha256(incoming.transfer_syntax_uid.encode() + b"\0") if is_signed else None
+        self._macs = ArrivingMacs(incoming.sop_instance_uid or "", incoming.transfer_syntax_uid, treatment.choose_macs)
         self._size = 0
         self._is_deflated = False
         self._head = 0
@@ -93,6 +102,10 @@ class HeldObject:
         if self._digest is not None:
             self._digest.update(data)
         self._incoming.write(data)
+        if not self._macs.wants_to_look(self._size):
+            self._macs.take(data)
+        elif (seen := self._incoming.look()) is not None:
+            self._macs.look(*seen)
 
     def treat(self) -> Handover | Answer:
         """Judge or sign the object, report what becomes of it, and return that."""
@@ -137,7 +150,8 @@ class HeldObject:
                 made = read_signature_items(file) if treatment.signer is not None else []
             except DicomFileError as error:
                 return self._refuse_signed(f"its signatures cannot be read: {error.reason}")
-        refusal = treatment.check(path, self._caller.calling_ae_title) if treatment.check is not None else None
+        source = self._open_hashed(path)
+        refusal = treatment.check(source, self._caller.calling_ae_title) if treatment.check is not None else None
         if refusal is not None:
             return self._refuse(path, refusal)
         if treatment.signer is None:
@@ -148,17 +162,26 @@ class HeldObject:
                 return _Verdict(HeldOutcome.PASSED, "is signed already, and goes on as it came")
             if how is AlreadySigned.REFUSE:
                 return self._refuse_signed("it is signed already, which the route refuses")
-            reason = check_signatures(path)
+            reason = check_signatures(source)
             if reason is not None:
                 return self._refuse_signed(reason)
             if treatment.signer.has_made(incoming.sop_instance_uid or "", made):
                 return _Verdict(HeldOutcome.PASSED, "was signed by this route before, and goes on as it came")
-        return self._sign(path, treatment.signer)
+        return self._sign(source, treatment.signer)
 
-    def _sign(self, path: Path, signer: ObjectSigner) -> _Verdict:
+    def _open_hashed(self, path: Path) -> Path | Content:
+        """Return the file with what was hashed of it while it came."""
+        spans = self._macs.spans
+        if not spans:
+            return path
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._made.callback(os.close, fd)
+        return Content(str(path), fd=fd, hashed=spans)
+
+    def _sign(self, source: Path | Content, signer: ObjectSigner) -> _Verdict:
         uid = self._incoming.sop_instance_uid or ""
         try:
-            signed = signer.sign(path, uid, self._received_sha256)
+            signed = signer.sign(source, uid, self._received_sha256)
         except ConflictError as conflict:
             return _Verdict(HeldOutcome.CONFLICT, f"was refused: {conflict}", Answer(OTHER_CONTENT, str(conflict)))
         except KeyMismatchError as error:

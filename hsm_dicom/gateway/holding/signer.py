@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from hsm_dicom.dataset.octets.source import ObjectSource
 from hsm_dicom.dataset.tags import format_tag
 from hsm_dicom.errors import DicomError
 from hsm_dicom.gateway.holding.records import SignatureRecord, SignatureRecords
 from hsm_dicom.gateway.holding.settings import OnConflict, SigningSettings
 from hsm_dicom.identity import Identity
+from hsm_dicom.signatures.algorithms import find_mac_algorithm
 from hsm_dicom.signatures.read import SignatureItem
 from hsm_dicom.signing.arguments import build_request
 from hsm_dicom.signing.insertions import Insertion, sign_insertion
@@ -49,8 +50,9 @@ class ObjectSigner:
         is_rsa = isinstance(identity.key, rsa.RSAPrivateKey)
         profile = settings.profile or ("base" if is_rsa else "none")
         self._request = build_request(identity, profile, mac=settings.mac, purpose=settings.purpose)
+        self.algorithm = find_mac_algorithm(settings.mac)
 
-    def sign(self, path: Path, sop_instance_uid: str, received_sha256: bytes) -> Signed:
+    def sign(self, source: ObjectSource, sop_instance_uid: str, received_sha256: bytes) -> Signed:
         """Return the signature over an object, which is on disk then.
 
         Raises `ConflictError`, `OSError`, and what `sign_insertion` raises.
@@ -62,7 +64,7 @@ class ObjectSigner:
         is_only = self.settings.on_conflict is OnConflict.REFUSE
         if known and is_only:
             raise ConflictError(_CONFLICT)
-        insertion, report = sign_insertion(path, self._identity, self._request)
+        insertion, report = sign_insertion(source, self._identity, self._request)
         made = SignatureRecord(received_sha256, insertion.encode(), report.uid)
         stored = self._records.add(self._route, sop_instance_uid, made, is_only=is_only)
         if stored is None:  # the other one came at the same time

@@ -106,6 +106,18 @@ class Incoming:
             self._failure = failure
             self.discard()
 
+    def look(self) -> tuple[int, int] | None:
+        """Return a descriptor to read the file as far as it came, and its size in bytes; None if it is not kept."""
+        if self._file is None:
+            return None
+        try:
+            self._file.flush()
+        except OSError as failure:
+            self._failure = failure
+            self.discard()
+            return None
+        return self._file.fileno(), self._file.tell()
+
     def finish(self, *, synced: bool = True) -> Path:
         """Return the whole file; `discard` removes it. Raises `RefusedInstanceError` and `OSError`.
 

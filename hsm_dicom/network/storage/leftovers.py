@@ -23,7 +23,7 @@ def open_part(folder: Path, sop_instance_uid: str) -> tuple[Path, int]:
     """Make a file for a reception, mode 0600. Returns its path, and a descriptor that holds its lock."""
     while True:
         path = folder / f".{sop_instance_uid}.{os.getpid()}.{next(_numbers)}.part"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:

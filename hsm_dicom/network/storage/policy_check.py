@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hsm_dicom.dataset.octets.source import Content
 from hsm_dicom.network.dimse.commands import COMMENT_LENGTH
 from hsm_dicom.network.storage.signature_check import check_signatures
 from hsm_dicom.report import json_line
@@ -26,14 +27,14 @@ class Refusal:
     report: str = ""
 
 
-CheckFile = Callable[[Path, str], Refusal | None]
+CheckFile = Callable[[Path | Content, str], Refusal | None]
 """Checks a received file before it gets its name; the text is the calling AE title of its sender."""
 
 
 def make_policy_check(open_validator: Callable[[], PolicyValidator]) -> CheckFile:
     """Return a check by the policy that `open_validator` returns, which is called for each instance."""
 
-    def check(path: Path, calling_ae_title: str) -> Refusal | None:
+    def check(path: Path | Content, calling_ae_title: str) -> Refusal | None:
         result = open_validator().validate_file(path, calling_ae_title=calling_ae_title)
         # The file has a temporary name still: events and reports identify the object by its UID.
         verdict = replace(result.verdict, name=result.verdict.identity.sop_instance_uid)
@@ -50,7 +51,7 @@ def make_refusal(result: PolicyVerdict) -> Refusal:
     return Refusal(comment, result.text, codes, json_line(result.verdict))
 
 
-def check_integrity_only(path: Path, calling_ae_title: str) -> Refusal | None:
+def check_integrity_only(path: Path | Content, calling_ae_title: str) -> Refusal | None:
     """Check as `check_signatures = true` does: unsigned objects are accepted, and signatures by any certificate."""
     reason = check_signatures(path)
     return None if reason is None else Refusal(reason, reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hsm_dicom.dataset import DicomFileError
+from hsm_dicom.dataset.octets.source import Content
 from hsm_dicom.signatures.anomalies.record import Weight, has_weight
 from hsm_dicom.signatures.integrity import Finding, check_integrity
 
@@ -16,7 +17,7 @@ _REFUSALS = {
 }
 
 
-def check_signatures(path: Path) -> str | None:
+def check_signatures(path: Path | Content) -> str | None:
     """Return why a file is refused, as a sentence of at most 64 characters; None for one whose signatures all hold.
 
     This is mathematics alone, and no protection against forgers: a file without signatures passes, and so does one

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from struct import pack
 
 from cryptography import x509
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from hsm_dicom.dataset.dicom_file import DicomFile, EncodedFile, FileState
 from hsm_dicom.dataset.encode import NewElement, NewItem, encode_tags, mac_encoding
 from hsm_dicom.dataset.errors import CopyInPlaceError, FileChangedError
+from hsm_dicom.dataset.octets.hashed import StreamHash
 from hsm_dicom.dataset.octets.source import ObjectSource
 from hsm_dicom.dataset.rewrite import Edit, StagedFile, publish, write_stream
 from hsm_dicom.dataset.tags import (
@@ -172,8 +174,8 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
             NewElement(a.DATA_ELEMENTS_SIGNED, "AT", encode_tags(signed)),
         )
         signature_item = _signature_item(mac_id, uid, request, purpose)
-        state = algorithm.new()
-        size = feed_covered(file, level, covered, state.update)
+        state = StreamHash(algorithm.new())
+        size = state.begin(file.source, partial(feed_covered, file, level, covered))
         for element in signature_item:
             if element.tag not in a.LEFT_OUT_OF_MAC:
                 state.update(mac_encoding(element))

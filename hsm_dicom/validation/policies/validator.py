@@ -23,6 +23,7 @@ from cryptography import x509
 from hsm_dicom.arguments import path_text
 from hsm_dicom.dataset.dicom_file import FileState
 from hsm_dicom.dataset.errors import DicomFileError
+from hsm_dicom.dataset.octets.source import Content
 from hsm_dicom.signatures.integrity import VerifiedFile, check_integrity
 from hsm_dicom.trust import CertificateValidator, Policy, TrustStore
 from hsm_dicom.trust.clock import current_time
@@ -146,16 +147,16 @@ class PolicyValidator:
         return replace(verdict, policy=self.name, resume_key=key)
 
     def validate_file(
-        self, path: str | os.PathLike[str], *, calling_ae_title: str = "", now: datetime | None = None
+        self, path: str | os.PathLike[str] | Content, *, calling_ae_title: str = "", now: datetime | None = None
     ) -> PolicyVerdict:
         """Check the signatures of a file, and return the answer of the policy. Never raises for what the file contains.
 
         `calling_ae_title` is that of the association on which the object came, for rules that ask for it. Each
         signature is an event only if the caller emits it (`emit_events`). Raises OSError if the file cannot be opened.
         """
-        name = path_text("path", path)
+        name = path.name if isinstance(path, Content) else path_text("path", path)
         try:
-            found = check_integrity(Path(name))
+            found = check_integrity(path if isinstance(path, Content) else Path(name))
         except DicomFileError as error:
             verdict = replace(make_unreadable_verdict(name, error, now=now), policy=self.name)
         else:

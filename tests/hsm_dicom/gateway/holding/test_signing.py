@@ -7,15 +7,20 @@ import zlib
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 import hsm_dicom
+from hsm_dicom.dataset.octets.source import Content
 from hsm_dicom.gateway.events import InstanceRelayed, ObjectHeld, ObjectRefused
+from hsm_dicom.gateway.holding import signer
 from hsm_dicom.gateway.holding.settings import AlreadySigned, OnConflict, Unsigned
 from hsm_dicom.identity import Identity
+from hsm_dicom.signatures import arriving
+from hsm_dicom.signing.insertions import sign_insertion
 from tests import softhsm
 from tests.hsm_dicom.gateway.holding.conversation import (
     Holding,
@@ -91,6 +96,32 @@ def test_nothing_but_the_signature_is_added(route: Holding, image: Image, tmp_pa
     signed = pydicom.dcmread(path)
     del signed.MACParametersSequence, signed.DigitalSignaturesSequence
     assert signed == pydicom.dcmread(tmp_path / "1.2.3.4.dcm")
+
+
+def test_a_long_object_is_hashed_while_it_comes(
+    hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is signed, and the signatures that are checked before, are not read again when the last octet has come."""
+    monkeypatch.setattr(arriving, "LOOKS", (200_000,))
+    sources: list[Content] = []
+
+    def record(source: Content, *others: Any) -> Any:
+        sources.append(source)
+        return sign_insertion(source, *others)
+
+    monkeypatch.setattr(signer, "sign_insertion", record)
+    image = Image.make(tmp_path, pixels=2 << 20)
+    with holding(tmp_path, hospital.rsa) as route:
+        request, _ = exchange(route, image.data)
+    assert intact_signatures(tmp_path, request.data_set, tmp_path / f"{image.uid}.dcm") == [True]
+    (span,) = sources[0].hashed
+    assert span.end - span.start > 2 << 20
+    signed_before = Image(image.uid, request.data_set)
+    with holding(tmp_path / "next", hospital.rsa) as route:
+        request, _ = exchange(route, signed_before.data)
+        assert route.outcomes == ["signed"]
+    assert intact_signatures(tmp_path, request.data_set, tmp_path / f"{image.uid}.dcm") == [True, True]
+    assert len(sources[1].hashed) == 2
 
 
 # -- sent again -----------------------------------------------------------------------------------------------
