@@ -10,19 +10,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.packages import read_version
 from tests.softhsm import MODULE, TestToken
 
 CLIENT = next(Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/lib/pkcs11/p11-kit-client.so"))
 
 
-def _read_version() -> tuple[int, ...]:
-    done = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Version}", "p11-kit"], capture_output=True, text=True, check=True
-    )
-    return tuple(int(part) for part in done.stdout.split("-")[0].split("."))
-
-
-PASSES_PARAMETERS = _read_version() >= (0, 25)
+PASSES_PARAMETERS = read_version("p11-kit") >= (0, 25)
 """Whether p11-kit passes the parameters of DES-CBC and of PSS with a hash, which older versions refuse."""
 
 

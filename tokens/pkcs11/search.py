@@ -25,6 +25,7 @@ from tokens.errors import (
 from tokens.pkcs11.calls.faults import is_recoverable, name, translate_error
 from tokens.pkcs11.lookalikes import explain_absence, explain_several
 from tokens.pkcs11.module import Module
+from tokens.pkcs11.start_failures import explain_no_token
 from tokens.process.at_once import call_at_once
 from tokens.uri import Pkcs11Uri
 
@@ -315,6 +316,8 @@ def _look_into(module: Module, slot: int) -> TokenInfo:
 
 
 def _hint(module: Module) -> str:
+    if (why := explain_no_token(module.path)) is not None:
+        return f" {why}"
     if module.manufacturer != "SoftHSM" or "SOFTHSM2_CONF" in os.environ:
         return ""
     return " $SOFTHSM2_CONF, which gives the location of SoftHSM's tokens, is not set."

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _ARGUMENTS_BAD = 0x07
+_SOFTWARE_TOKEN = Path("/var/lib/opencryptoki/swtok")
 
 
 @dataclass(frozen=True)
 class _Needs:
-    """The requirements of one kind of module. `files` are prefixes of its file name."""
+    """The requirements of one kind of module. `files` are prefixes of its file name.
+
+    `listed`: the module looks for the user's name among the members of `group`, not for the group of the process.
+    """
 
     files: tuple[str, ...]
     variables: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     group: str = ""
+    listed: bool = False
     service: str = ""
     parameters: str = ""
 
@@ -40,6 +46,7 @@ _KNOWN = (
     _Needs(
         ("libopencryptoki", "PKCS11_API"),
         group="pkcs11",
+        listed=True,
         service="its service may not run: systemctl status pkcsslotd",
     ),
     _Needs(
@@ -73,6 +80,19 @@ def suggest_init_string(path: Path, init_string: str | None) -> str | None:
     return f"This module needs an init string with {needs.parameters}; give it as init_string."
 
 
+def explain_no_token(path: Path) -> str | None:
+    """Return a sentence for a module that shows no token because this user may not use the folder of it; or None.
+
+    Debian 13 installs opencryptoki with such a folder.
+    """
+    if not path.name.startswith(("libopencryptoki", "PKCS11_API")):
+        return None
+    if not _SOFTWARE_TOKEN.is_dir() or os.access(_SOFTWARE_TOKEN, os.W_OK):
+        return None
+    change = f"chgrp -R pkcs11 {_SOFTWARE_TOKEN} && chmod -R g+rwX {_SOFTWARE_TOKEN}"
+    return f"This user may not write to {_SOFTWARE_TOKEN}, the folder of the software token; as root, run: {change}."
+
+
 def likely_causes(path: Path, rv: int, init_string: str | None) -> str:
     """Return a sentence with the causes, in the order in which to check them."""
     needs = next((known for known in _KNOWN if path.name.startswith(known.files)), _OTHERS)
@@ -100,7 +120,13 @@ def _causes(needs: _Needs, rv: int, init_string: str | None) -> Iterator[str]:
             yield f"the environment variable {variable} names the wrong place: {value}"
     if needs is _OTHERS:
         yield "an environment variable that its manual names is not set in this process (a service has its own)"
-    if needs.group and not _is_member(needs.group):
+    if needs.listed:
+        if not _is_listed(needs.group):
+            yield (
+                f"this user is not a member of the group '{needs.group}' in /etc/group, which SupplementaryGroups= of a"
+                f" unit does not change: run adduser USER {needs.group} as root"
+            )
+    elif needs.group and not _is_member(needs.group):
         yield f"this user is not in the group '{needs.group}', which may use it"
     elif not needs.group and needs is _OTHERS and os.geteuid():
         yield "this user is not in the group that may use its device"
@@ -115,3 +141,17 @@ def _is_member(name: str) -> bool:
     except KeyError:
         return True
     return os.geteuid() == 0 or group in (os.getegid(), *os.getgroups())
+
+
+def _is_listed(name: str) -> bool:
+    """Return whether this process is root or the group has its user by name, or whether there is no such group."""
+    try:
+        members = grp.getgrnam(name).gr_mem
+    except KeyError:
+        return True
+    if os.geteuid() == 0:
+        return True
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name in members
+    except KeyError:
+        return False

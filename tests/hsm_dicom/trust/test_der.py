@@ -34,6 +34,7 @@ def test_a_value_is_returned_without_its_pad_byte() -> None:
         (DER + b"\0\0", "2 bytes follow"),
         (DER + b"x", "1 bytes follow"),
     ],
+    ids=["nothing", "text", "SET", "tag", "cut", "long", "indefinite", "nested", "two-more", "one-more"],
 )
 def test_what_is_not_one_der_sequence_is_refused(data: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):

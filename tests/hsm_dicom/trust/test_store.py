@@ -75,6 +75,7 @@ def test_crls_and_ocsp_responses_are_read(tmp_path: Path, encoding: Encoding) ->
         (b"-----BEGIN CERTIFICATE-----\nAAAA", "nothing complete"),
         (CA.pem.replace(b"M", b"*"), "damaged"),
     ],
+    ids=["missing", "empty", "text", "cut", "more", "private-key", "incomplete", "damaged"],
 )
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
     file = tmp_path / "anchors.pem"

@@ -1,7 +1,7 @@
 """What each module does, as it was seen: mechanisms, and the classes of errors where it does less than others.
 
 Versions: SoftHSM 2.6.1, NSS 3.87, p11-kit 0.24.1, opencryptoki 3.8.1, tpm2-pkcs11 1.9.0 (Debian 12). p11-kit 0.25.5
-(Debian 13) passes parameters that 0.24.1 does not.
+and opencryptoki 3.23 (Debian 13) do more.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tests.packages import read_version
 from tests.remote import PASSES_PARAMETERS
 
 NOT_OFFERED = "MechanismNotOfferedError"
@@ -73,7 +74,9 @@ EXPECTED: dict[str, Expected] = {
         decryption=DECRYPTION | {"OAEP, SHA256": NOT_OFFERED},
         refused_in_check=("OAEP decryption, SHA256",),
     ),
-    "opencryptoki": Expected(
+    "opencryptoki": Expected()
+    if read_version("opencryptoki") >= (3, 23)
+    else Expected(
         keys=("decrypt", "rsa"),
         rsa=RSA | dict.fromkeys(("PKCS1, SHA256", "PKCS1, SHA384", "PKCS1, SHA512"), "CKM_RSA_PKCS"),
     ),

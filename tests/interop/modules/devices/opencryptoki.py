@@ -2,7 +2,10 @@
 
 The library and the daemon have fixed places: /etc/opencryptoki, /var/lib/opencryptoki, /run (a socket), /run/lock, the
 group pkcs11, and a segment of System V shared memory. A mount and an IPC namespace give each test its own, and a user
-namespace lets any user do so, to whom the daemon's demand for root is then no obstacle.
+namespace lets any user do so, who is root in it.
+
+The daemon demands to be root, or, since 3.21, to be the user `pkcsslotd` and not root. Then it gets another user
+namespace, in which the same user has that name; its socket belongs to the same user on either side.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 from tests.interop.modules import behaviours
 from tests.interop.modules.devices.device import Device, Place
 from tests.interop.modules.devices.worker import Worker
+from tests.packages import read_version
 from tests.tokens import scenes
 
 MODULE = next(Path("/usr/lib").glob("*/pkcs11/libopencryptoki.so"), Path("/usr/lib/pkcs11/libopencryptoki.so"))
@@ -30,12 +34,24 @@ slot 0
 stdll = libpkcs11_sw.so
 }
 """
-GROUPS = "root:x:0:\npkcs11:x:0:\n"
+STRENGTHS = "version strength-0\n" + "".join(
+    f"strength {bits} {{ MOD_EXP = {rsa} ECC = {ec} SYMMETRIC = {bits} digest = {ec} signature = {bits} }}\n"
+    for bits, rsa, ec in ((112, 2048, 224), (128, 3072, 256), (192, 7680, 384), (256, 15360, 512))
+)
+"""Since 3.17 the library demands this file, and that nobody but root may write it."""
+
+OWN_USER = read_version("opencryptoki") >= (3, 21)
+"""Whether the daemon demands a user of its own."""
+
+DAEMON = ["setpriv", "--pdeathsig", "KILL", "pkcsslotd", "-f"]
+UNDER_ITS_NAME = ["unshare", "--user", "--map-user=1", "--map-group=1", *DAEMON]
+NAMES = 'cd "$0"; mount --bind passwd-1 /etc/passwd; mount --bind group-1 /etc/group; exec "$@"'
 
 MOUNTS = """
 mount --bind etc /etc/opencryptoki
 mount --bind lib /var/lib/opencryptoki
-mount --bind group /etc/group
+mount --bind passwd-0 /etc/passwd
+mount --bind group-0 /etc/group
 mount --bind run /run
 echo ready
 exec cat
@@ -49,10 +65,14 @@ class Slotd:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
-        for name in ("etc", "lib/swtok/TOK_OBJ", "run/lock/opencryptoki/swtok"):
+        for name in ("etc", "lib/swtok/TOK_OBJ", "run/lock/opencryptoki/swtok", "run/opencryptoki"):
             (folder / name).mkdir(parents=True)
         (folder / "etc" / "opencryptoki.conf").write_text(CONFIGURATION)
-        (folder / "group").write_text(GROUPS)
+        (folder / "etc" / "strength.conf").write_text(STRENGTHS)
+        (folder / "etc" / "strength.conf").chmod(0o640)
+        for number in (0, 1):
+            (folder / f"passwd-{number}").write_text(f"root:x:0:0:::\npkcsslotd:x:{number}:{number}:::\n")
+            (folder / f"group-{number}").write_text(f"root:x:0:\npkcs11:x:{number}:\n")
         unshare, self._which = (["-mi"], ["-m", "-i"]) if os.geteuid() == 0 else (["-Urmi"], ["-U", "-m", "-i"])
         self.keeper = subprocess.Popen(
             ["unshare", *unshare, "sh", "-euc", MOUNTS],
@@ -69,10 +89,13 @@ class Slotd:
         return ["nsenter", f"--target={self.keeper.pid}", *self._which, "--preserve-credentials", f"--wd={Path.cwd()}"]
 
     def start(self) -> None:
-        socket = self.folder / "run" / "pkcsslotd.socket"
+        socket = self.folder / "run" / ("opencryptoki" if OWN_USER else "") / "pkcsslotd.socket"
         socket.unlink(missing_ok=True)
+        command = DAEMON
+        if OWN_USER:
+            command = ["unshare", "--mount", "sh", "-euc", NAMES, str(self.folder), *UNDER_ITS_NAME]
         self.process = subprocess.Popen(
-            [*self.enter, "setpriv", "--pdeathsig", "KILL", "pkcsslotd", "-f"],
+            [*self.enter, *command],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
