@@ -125,6 +125,10 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
         "On Debian: apt-get install gcc python3-dev libpcsclite-dev pcscd; "
         f"then: {sys.prefix}/bin/pip install 'pyscard>=2.3.1,<3'"
     ),
+    Reason.CREDENTIAL_OUTSIDE_UNIT: lambda facts: (
+        "Run this in a unit of hsm-dicom: systemd-run --pipe --wait --collect --unit=hsm-dicom-manual hsm-dicom …; if "
+        f"this is one, add LoadCredentialEncrypted={facts.setting}:PATH to it."
+    ),
     Reason.DEVICE_UNTRUSTWORTHY: lambda _: "Test the device: hsm-dicom token check",
     Reason.KEY_NOT_FOR_DECRYPTION: lambda _: "Use a key that was generated with --usage decrypt.",
     Reason.KEY_NOT_FOR_SIGNING: lambda _: "Use a key that was generated with --usage sign or tls.",

@@ -74,6 +74,8 @@ class Reason(StrEnum):
 
     CARD_PACKAGE_MISSING = "card-package-missing"
     """The Python package for PC/SC is not installed."""
+    CREDENTIAL_OUTSIDE_UNIT = "credential-outside-unit"
+    """The PIN is a systemd credential (`Facts.setting`), and this process does not run in a unit that has any."""
     DEVICE_UNTRUSTWORTHY = "device-untrustworthy"
     """The device returned a result that the host could not verify."""
     KEY_NOT_FOR_DECRYPTION = "key-not-for-decryption"

@@ -93,7 +93,7 @@ _WORDS: Mapping[str, Words] = {
         "Write 64 hexadecimal digits: of a certificate, openssl x509 -noout -fingerprint -sha256 -in FILE prints them.",
     ),
     "rfc4514": (
-        "The value is not a name as RFC 4514 writes it.",
+        "The value is not a name in the form of RFC 4514.",
         'Write it like "CN=Hospital CA,O=Hospital"; openssl x509 -noout -subject -nameopt RFC2253 -in FILE prints it.',
     ),
     "sop_class": (
@@ -107,7 +107,7 @@ _WORDS: Mapping[str, Words] = {
     "null_character": ("The path has a null character (\\u0000), which is not possible.", "Remove it."),
     "string_pattern_mismatch": ("The text has a null character (\\u0000).", "Remove it."),
     "path_type": ("The value must be a path in quotation marks.", 'Write it like name = "/path".'),
-    "int_type": ("The value must be a whole number.", "Write it without quotation marks."),
+    "int_type": ("The value must be a whole number.", "Write it in digits, without quotation marks."),
     "int_parsing": ("The value must be a whole number.", "Write it without quotation marks."),
     "int_parsing_size": ("The number is too large.", "Write a smaller one."),
     "int_from_float": ("The value must be a whole number.", "Write it without a point."),
@@ -138,8 +138,8 @@ _WORDS: Mapping[str, Words] = {
     "frozen_set_type": ("The value must be a list.", 'Write it like ["one", "two"].'),
     "tuple_type": ("The value must be a list.", 'Write it like ["one", "two"].'),
     "too_short": ("The list is empty.", 'Write at least one, like ["one"].'),
-    "bool_type": ("The value must be true or false.", "Write it without quotation marks."),
-    "bool_parsing": ("The value must be true or false.", "Write it without quotation marks."),
+    "bool_type": ("The value must be true or false.", "Write one of these words, without quotation marks."),
+    "bool_parsing": ("The value must be true or false.", "Write one of these words, without quotation marks."),
     "float_type": ("The value must be a number.", "Write it without quotation marks."),
     "float_parsing": ("The value must be a number.", "Write it without quotation marks."),
     "date_type": ("The value must be a date.", "Write it like 2030-12-31, without quotation marks."),

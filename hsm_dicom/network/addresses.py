@@ -78,6 +78,14 @@ def can_bind(host: str) -> bool:
     return True
 
 
+def has_address(host: str) -> bool:
+    """Return whether a host is an address, or a name that has an address now. Raises nothing."""
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
+
+
 def check_bound_socket(name: str, bound: socket.socket) -> None:
     """Raise `ListenError` unless a socket that this process was given is one that listens for TCP connections."""
     what = f"The socket '{name}' that systemd passed"

@@ -22,6 +22,7 @@ from hsm_dicom.network.storage.sop_classes import SopClasses
 from hsm_dicom.tls import DEFAULT, AuthenticationMode, TLSProfile
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from hsm_dicom.tls.settings import LegacyExemption
+from tokens.errors import CeremonyError
 
 DICOM_TLS_PORT = 2762
 """Registered port of DICOM over TLS (PS3.15, Annex B; PS3.8, 9.1.1). For ISCL, see `hsm_dicom.iscl.PORT`."""
@@ -60,8 +61,8 @@ class CertificateMatch:
         if self.subject is not None and not _is_name(self.subject):
             yield Mistake(
                 "subject",
-                f"The subject '{self.subject}' is not a name as RFC 4514 writes it.",
-                'Write it like subject = "CN=PACS,O=Hospital".',
+                f"The subject '{self.subject}' is not a name in the form of RFC 4514.",
+                _spell_subject(self.subject),
             )
 
     @property
@@ -277,6 +278,18 @@ def find_bad_ae_title(key: str, title: str) -> Iterator[Mistake]:
             f"'{title}' is not an AE title.",
             "Write 1 to 16 ASCII characters, without a backslash and without a space at either end.",
         )
+
+
+def _spell_subject(text: str) -> str:
+    """Return how to write a subject that was typed in another form, such as that of OpenSSL; or an example."""
+    from tokens.csr import parse_subject  # it loads PKCS#11, for a mistake only
+
+    try:
+        name, verb = parse_subject(text).rfc4514_string(), "Write"
+    except CeremonyError:
+        name, verb = "CN=PACS,O=Hospital", "Write it like"
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{verb} subject = "{escaped}".'
 
 
 def _is_name(text: str) -> bool:

@@ -38,11 +38,11 @@ from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.opening import make_transport, open_identity, open_resources, open_secret_keys
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan
 from hsm_dicom.node.policies import check_policies
-from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.node.problems import ProblemCollector, list_identity_keys, list_token_keys
 from hsm_dicom.node.roles import review_roles
 from hsm_dicom.node.succession import is_awaited, is_retired, review_successions
 from hsm_dicom.tls.settings import today
-from hsm_dicom.trust import review_trust
+from hsm_dicom.trust import TrustStore, review_trust
 from hsm_dicom.trust.certificates import is_ca
 from hsm_dicom.trust.clock import current_time
 from hsm_dicom.trust.roles import find_unfit_roles
@@ -128,7 +128,7 @@ class _Check:
         place = ("tokens", name)
         if self.problems.attempt((*place, "module"), token.module) is None:
             return
-        with self.problems.report_errors(place):
+        with self.problems.report_errors(place, list_token_keys(self.configuration.tokens[name])):
             _, self.found[name] = token.find_token()
             if pin_is_there and self.log_in:
                 self._log_in(name, token)
@@ -173,7 +173,8 @@ class _Check:
             return []
         if not (chain_is_read and certificate_is_read):
             return []
-        with self.problems.report_errors(place), open_identity(access) as identity:
+        keys = list_identity_keys(self.configuration.identities[name])
+        with self.problems.report_errors(place, keys), open_identity(access) as identity:
             for finding in identity.findings:
                 allowed = finding.weakness in access.weaknesses
                 remedy = "It is allowed explicitly." if allowed else "Consider a key that was generated on the token."
@@ -270,6 +271,12 @@ class _Check:
 
     def _check_trust(self) -> None:
         """Report what in [trust] cannot be read, refuses peers, or will soon."""
+        for key in ("anchors", "intermediates", "crls", "ocsp_responses", "timestamp_anchors"):
+            files = {"anchors": (), key.removeprefix("timestamp_"): getattr(self.plan.trust, key)}
+            with self.problems.report_errors(("trust", key)):
+                TrustStore.from_files(**files)
+        if self.problems.is_unresolved("trust"):
+            return
         with self.problems.report_errors(("trust",)):
             for remark in review_trust(self.plan.trust.open(), warning=self.warning):
                 self.is_expiring |= remark.expires

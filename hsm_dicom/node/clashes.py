@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.gateway.settings import RouteSettings, StatusSettings
-from hsm_dicom.network.addresses import can_bind, normalise_host
+from hsm_dicom.network.addresses import can_bind, has_address, normalise_host
 from hsm_dicom.network.settings import LOOPBACK, ListenerSettings, Peer
 from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.node.problems import ProblemCollector
@@ -58,9 +58,13 @@ def find_missing_addresses(plan: NodePlan, problems: ProblemCollector) -> None:
     listeners = [listener.settings for listener in plan.listeners.values()]
     routes = [route.settings for route in plan.routes.values()]
     for entrance in list_entrances(listeners, routes, plan.gateway.status):
-        if not can_bind(entrance.host):
+        place = (*entrance.place[:-1], "host") if entrance.place[0] == "listeners" else entrance.place
+        if not has_address(entrance.host):
+            what = f"The name {entrance.host} has no address now."
+            problems.warn(place, what, "Correct it, write an address, or add the name to the DNS or to /etc/hosts.")
+        elif not can_bind(entrance.host):
             what = f"No interface of this machine has the address {entrance.host} now."
-            problems.warn(entrance.place, what, "Correct it, unless an interface gets it later.")
+            problems.warn(place, what, "Correct it, unless an interface gets it later.")
 
 
 def _unify_host(host: str) -> str:

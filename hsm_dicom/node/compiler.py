@@ -138,7 +138,8 @@ def _check_stores(configuration: Configuration, problems: ProblemCollector) -> N
             with problems.report_errors(place):
                 existing = next(one for one in (folder, *folder.parents) if one.exists())
                 if not existing.is_dir():
-                    problems.add(place, f"{existing} is a file, and not a folder.", "Name a folder, or move the file.")
+                    remedy = "Name a folder, which is created if it does not exist, or move the file."
+                    problems.add(place, f"{existing} is a file, not a folder.", remedy)
                 elif not os.statvfs(existing).f_flag & os.ST_RDONLY:
                     # systemd shows most units a read-only file system. The listener itself checks when it starts.
                     _check_writable(place, existing, problems)

@@ -114,9 +114,6 @@ class ListenerCompiler:
         sop_classes = self._problems.attempt((*place, "sop_classes"), lambda: SopClasses.of(section.sop_classes))
         if section.store is None or sop_classes is None:
             return None
-        if section.store.exists() and not section.store.is_dir():
-            remedy = "Name a folder; it is created if it does not exist."
-            self._problems.add((*place, "store"), f"{section.store} is not a folder.", remedy)
         return StorageSettings(
             folder=section.store,
             policy=section.policy,

@@ -11,10 +11,28 @@ from hsm_dicom.config.dependents import get_table
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import Reading
 from hsm_dicom.config.problems import Problem, Severity
+from hsm_dicom.config.sections import IdentitySection, TokenSection
 from hsm_dicom.errors import Error
+from hsm_dicom.identity.errors import CertificateMismatchError, NoCertificateError
 from hsm_dicom.network.errors import SettingsError
+from tokens.errors import KeyPolicyError, NoSuchKeyError, NoSuchTokenError, SeveralKeysError, SeveralTokensError
 
 T = TypeVar("T")
+
+_NO_KEYS: Mapping[type[Error], str] = MappingProxyType({})
+
+
+def list_token_keys(section: TokenSection) -> dict[type[Error], str]:
+    """Return which key of a token's table an error is about, by the error's class."""
+    key = "label" if section.serial is None else "serial"
+    return {NoSuchTokenError: key, SeveralTokensError: key}
+
+
+def list_identity_keys(section: IdentitySection) -> dict[type[Error], str]:
+    """Return which key of an identity's table an error is about, by the error's class."""
+    key = next(one for one in ("key", "object", "id", "token", "tokens") if getattr(section, one) is not None)
+    about_key: dict[type[Error], str] = dict.fromkeys((NoSuchKeyError, SeveralKeysError, KeyPolicyError), key)
+    return {**about_key, CertificateMismatchError: "certificate", NoCertificateError: "certificate"}
 
 
 class ProblemCollector:
@@ -57,8 +75,11 @@ class ProblemCollector:
         return MappingProxyType({name: one for name, one in tables.items() if not self.is_unresolved(kind, name)})
 
     @contextlib.contextmanager
-    def report_errors(self, place: KeyPath) -> Iterator[None]:
-        """Report what ends the block early: at a place of the file, or at the keys under it that an error names."""
+    def report_errors(self, place: KeyPath, keys: Mapping[type[Error], str] = _NO_KEYS) -> Iterator[None]:
+        """Report what ends the block early: at a place of the file, or at the key under it that an error is about.
+
+        The error itself names the key, or its class does in `keys`.
+        """
         try:
             yield
         except SettingsError as error:
@@ -67,7 +88,8 @@ class ProblemCollector:
             if not error.mistakes:
                 self.add(place, error.message, error.remedy or "")
         except Error as error:
-            self.add(place, error.message, error.remedy or "")
+            about = next((key for kind, key in keys.items() if isinstance(error, kind)), None)
+            self.add(place if about is None else (*place, about), error.message, error.remedy or "")
         except OSError as error:
             self.add(place, f"{error.filename}: {error.strerror}.", "Correct the path, or the rights of this user.")
 

@@ -239,9 +239,11 @@ class FromCredential:
         folder = os.environ.get(CREDENTIALS)
         if not folder:
             raise PinSourceError(
-                f"The {purpose} should be the systemd credential {self.name}, but {CREDENTIALS} is not set.",
-                remedy=f"Add LoadCredentialEncrypted={self.name}:PATH to the unit, or start the unit rather than the "
-                "program.",
+                f"The {purpose} is the systemd credential {self.name}, which exists only inside a unit that loads it, "
+                f"and {CREDENTIALS} is not set here.",
+                remedy=f"Run the program in such a unit; or, if this is one, add "
+                f"LoadCredentialEncrypted={self.name}:PATH to it.",
+                facts=Facts(reason=Reason.CREDENTIAL_OUTSIDE_UNIT, setting=self.name),
             )
         return FromFile(Path(folder, self.name), self.group_readable).read(purpose)
 

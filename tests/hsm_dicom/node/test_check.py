@@ -114,14 +114,14 @@ file = "{tmp_path}/none/events.jsonl"
     )
     found = errors(report)
     assert not report.is_usable
-    assert "No token in" in found["tokens.absent"]
+    assert "No token in" in found["tokens.absent.label"]
     assert "may be read by others" in found["tokens.unreadable.pin"]
     assert "not set" in found["tokens.nowhere.pin"]
     assert "No such file" in found["tokens.nowhere.module"]
     assert "not a PKCS#11 module" in found["tokens.no-module.module"]
-    assert "public keys differ" in found["identities.other"]
+    assert "public keys differ" in found["identities.other.certificate"]
     assert "expired on" in found["identities.expired.certificate"]
-    assert "No private key" in found["identities.missing"]
+    assert "No private key" in found["identities.missing.object"]
     assert "does not exist" in found["events.file"]
     assert all(problem.line for problem in report.problems)
 
@@ -208,7 +208,9 @@ def test_a_remark_of_the_key_policy_is_a_warning(checked, certified: TestToken, 
     certificate = certify(certified, "imported", Authority(), store=False, anything=True)
     (tmp_path / "c.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     text = '[identities.weak]\ntoken = "test"\nobject = "imported"\ncertificate = "c.pem"\n'
-    assert "can be taken off the token" in errors(checked(configuration_text(certified) + text))["identities.weak"]
+    assert (
+        "can be taken off the token" in errors(checked(configuration_text(certified) + text))["identities.weak.object"]
+    )
     allowed = checked(configuration_text(certified) + text + 'allow = ["extractable", "not-sensitive"]\n')
     assert allowed.is_usable
     assert any("imported" in problem.text for problem in allowed.problems)
@@ -240,8 +242,8 @@ def test_a_store_that_is_a_file_or_below_one_is_an_error(checked, tmp_path: Path
         + listener.format("c", 1114, "x/y")
     )
     found = errors(report)
-    assert "is a file, and not a folder" in found["listeners.a.store"]
-    assert "is a file, and not a folder" in found["listeners.b.store"]
+    assert "is a file, not a folder" in found["listeners.a.store"]
+    assert "is a file, not a folder" in found["listeners.b.store"]
     assert "listeners.c.store" not in found
 
 
@@ -260,3 +262,13 @@ def test_a_value_of_another_type_is_not_converted(checked, line: str, sentence: 
     [problem] = [one for one in report.problems if one.line == 3]
     assert problem.key == f"listeners.main.{line.split(' ')[0]}"
     assert (problem.severity, problem.text) == (Severity.ERROR, sentence)
+
+
+def test_a_file_of_trust_that_cannot_be_read_is_reported_at_its_key(checked, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(Authority().pem)
+    text = '[trust]\nanchors = ["ca.pem"]\nintermediates = ["nowhere.pem"]\ncrls = ["ca.pem"]\n'
+    report = checked(text)
+    assert sorted((problem.key, problem.line) for problem in report.problems) == [
+        ("trust.crls", 4),
+        ("trust.intermediates", 3),
+    ]

@@ -130,11 +130,11 @@ MISTAKES = {
     ),
     "a subject that is no name": (
         '[peers.x]\nae_titles = ["X"]\nsubject = "the PACS"\n',
-        "The subject 'the PACS' is not a name as RFC 4514 writes it.",
+        "The subject 'the PACS' is not a name in the form of RFC 4514.",
     ),
     "a store that is a file": (
         '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\nstore = "ca.pem"\n',
-        "ca.pem is not a folder.",
+        "ca.pem is a file, not a folder.",
     ),
     "two listeners on one port": (
         '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n'

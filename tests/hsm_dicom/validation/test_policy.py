@@ -207,7 +207,7 @@ def test_the_examples_show_every_key_and_are_accepted(tmp_path: Path, desk: Desk
         ),
         (
             "minimum_rsa_bits = '2048'",
-            "minimum_rsa_bits: The value must be a whole number. Write it without quotation marks.",
+            "minimum_rsa_bits: The value must be a whole number. Write it in digits, without quotation marks.",
         ),
         ("minimum_rsa_bits = 1", "minimum_rsa_bits: The number is too small. Write at least 512."),
         ("clock_tolerance = 100000", "clock_tolerance: The number is too large. Write at most 86400."),
@@ -221,7 +221,7 @@ def test_the_examples_show_every_key_and_are_accepted(tmp_path: Path, desk: Desk
         ("clock_tolerance = 1.5", "clock_tolerance: The value must be a whole number."),
         (
             "issuers = ['Hospital CA']",
-            'The value is not a name as RFC 4514 writes it. Write it like "CN=Hospital CA,O=',
+            'The value is not a name in the form of RFC 4514. Write it like "CN=Hospital CA,O=',
         ),
         ("pins = ['ab']", "The pin is not a SHA-256 value. Write 64 hexadecimal digits"),
         ("[[rules]]\nwhen = {sop_classes = ['CT']}", "2: rules.0.when.sop_classes.0: The value is not a SOP Class."),
