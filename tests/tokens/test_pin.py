@@ -86,7 +86,7 @@ def test_a_credential_is_a_file_of_the_units_folder(tmp_path: Path, monkeypatch:
     with pytest.raises(PinSourceError, match="No such file"):
         read("credential:other")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    with pytest.raises(PinSourceError, match="Add LoadCredentialEncrypted=pin:PATH to the unit"):
+    with pytest.raises(PinSourceError, match="add LoadCredentialEncrypted=pin:PATH to it"):
         read("credential:pin")
 
 
