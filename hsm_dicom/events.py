@@ -18,7 +18,7 @@ Each line is one JSON object. These members are always present:
 | `operator` | who works: `--operator`, else the user behind sudo, else `login`                |
 | `login`    | the user who logged in (the kernel's loginuid), else the user of the process    |
 | `host`     | the name of this machine                                                       |
-| `event`    | login, key-use, ceremony-step, reconnection, signature-made, signature-validated, configuration-read |
+| `event`    | login, key-use, ceremony-step, reconnection, signature-made, signature-validated, configuration-read, … |
 
 The others are the fields of the event's class, under their names, with `duration` in seconds.
 """
@@ -42,6 +42,7 @@ from tokens.events import Event, EventLostError, Subscription, emit, event_name,
 
 __all__ = [
     "SCHEMA",
+    "ConfigurationChanged",
     "ConfigurationRead",
     "DicomEvent",
     "Event",
@@ -120,6 +121,29 @@ class ConfigurationRead(DicomEvent):
     def describe(self) -> str:
         """Return the path, the digest and the number of problems."""
         return f"{self.path}: configuration read (SHA-256 {self.sha256}, {self.problems} problems)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfigurationChanged(DicomEvent):
+    """`identity rollover` or `identity retire` changed the table of an identity. `change` is what it says now.
+
+    `previous_sha256` and `sha256` are of the file before and after. `serving` is the identity whose key serves by the
+    change; `spki_sha256` and `certificate_serial`, both in hexadecimal, are of its certificate, and empty after
+    `--back`, which opens no key.
+    """
+
+    path: str
+    previous_sha256: str
+    sha256: str
+    identity: str
+    change: str
+    serving: str
+    spki_sha256: str = ""
+    certificate_serial: str = ""
+
+    def describe(self) -> str:
+        """Return the path and the change."""
+        return f"{self.path}: {self.change} (SHA-256 {self.sha256})"
 
 
 def as_json(event: Event, now: datetime) -> str:

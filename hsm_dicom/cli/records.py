@@ -68,8 +68,9 @@ class Ceremony:
             rows.append(("on", f"{record.device}, {kind}, firmware {record.token['firmware']}"))
         elif record.device:
             rows.append(("on", record.device))
-        if record.key is not None and record.key["spki_sha256"]:
-            rows.append(("fingerprint", f"SHA-256 {record.key['spki_sha256']}"))
+        key = record.key or (record.steps[-1] if record.steps else {})
+        if key.get("spki_sha256"):
+            rows.append(("fingerprint", f"SHA-256 {key['spki_sha256']}"))
         if self.file is not None:
             rows.append(("record", f"{self.file} and {page_of(self.file)}"))
         output.facts(rows)

@@ -1,16 +1,20 @@
 """Switching a use of an identity to its successor: whether the successor is ready, and the line that switches.
 
+one = plan.successions["node"]
 for check in check_readiness(plan, "node", Use.TLS):
     print(check.passed, check.text)
-write_switch(file, "node", "next_in_tls", "true")
+    certificate = check.certificate or certificate
+write_switch(file, one, "next_in_tls", "true", certificate)
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -19,11 +23,13 @@ from hsm_dicom.config.editing import EditError, move_table, replace_configuratio
 from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.problems import Severity
 from hsm_dicom.errors import Error
-from hsm_dicom.identity import Identity, Use, find_expiry_remark
+from hsm_dicom.events import ConfigurationChanged, emit
+from hsm_dicom.identity import Identity, Succession, Use, find_expiry_remark
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.opening import open_identity
 from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.node.succession import find_tables
+from hsm_dicom.tls.facts import spki_sha256
 from hsm_dicom.trust import CertificatePurpose
 from hsm_dicom.trust.roles import find_unfit_roles
 from tokens.errors import PinError
@@ -34,10 +40,14 @@ _DATA = b"hsm-dicom: the successor of an identity is ready"
 
 @dataclass(frozen=True)
 class ReadinessCheck:
-    """One thing that a switch needs, as a sentence, and whether it is given."""
+    """One thing that a switch needs, as a sentence, and whether it is given.
+
+    `certificate` is that of the successor, in the check that opened it.
+    """
 
     text: str
     passed: bool
+    certificate: x509.Certificate | None = None
 
 
 def check_readiness(plan: NodePlan, name: str, use: Use, *, pin: PinSource | None = None) -> Iterator[ReadinessCheck]:
@@ -52,7 +62,8 @@ def check_readiness(plan: NodePlan, name: str, use: Use, *, pin: PinSource | Non
         return
     try:
         with open_identity(access, pin=pin) as identity:
-            yield ReadinessCheck(f"{one.successor} opens, and its certificate is for its key.", True)
+            opened = f"{one.successor} opens, and its certificate is for its key."
+            yield ReadinessCheck(opened, True, identity.certificate)
             _sign(identity)
             yield ReadinessCheck("A signature with its key was verified.", True)
             remark = find_expiry_remark(identity.certificate)
@@ -74,27 +85,52 @@ def check_readiness(plan: NodePlan, name: str, use: Use, *, pin: PinSource | Non
         yield ReadinessCheck(f"{one.successor}: {sentence}", False)
 
 
-def write_switch(file: Path, name: str, key: str, value: str) -> None:
-    """Set a key of `[identities.NAME]` in a configuration file.
+def write_switch(
+    file: Path, one: Succession, key: str, value: str, certificate: x509.Certificate | None = None
+) -> ConfigurationChanged:
+    """Set a key of `[identities.NAME]` in a configuration file, and emit and return the event.
 
+    `certificate` is that of the successor, if it serves by this; None means that the identity itself serves again.
     Raises `EditError` if the file would have an error that it has not now, or has no such table; and OSError.
     """
     text = file.read_text(encoding="utf-8")
-    _write(file, set_key(text, ("identities", name), key, value), f"{key} = {value}")
+    change = f"[identities.{one.name}] has {key} = {value}"
+    serving = one.name if certificate is None else one.successor
+    made = _describe_change(file, text, one.name, change, serving, certificate)
+    return _write(set_key(text, ("identities", one.name), key, value), f"{key} = {value}", made)
 
 
-def write_retirement(file: Path, name: str, successor: str) -> None:
-    """Let `[identities.NAME]` have the lines of its successor, whose own table is removed.
+def write_retirement(file: Path, one: Succession, certificate: x509.Certificate) -> ConfigurationChanged:
+    """Let `[identities.NAME]` have the lines of its successor, whose own table is removed; emit and return the event.
 
-    Raises `EditError` if another table names the successor, or the lines cannot be moved; and OSError.
+    `certificate` is that of the successor. Raises `EditError` if another table names the successor, or the lines cannot
+    be moved; and OSError.
     """
     text = file.read_text(encoding="utf-8")
-    moved = move_table(text, ("identities", successor), ("identities", name))
-    _write(file, moved, f"[identities.{name}] with the lines of [identities.{successor}]")
+    moved = move_table(text, ("identities", one.successor), ("identities", one.name))
+    change = f"[identities.{one.name}] has the lines of [identities.{one.successor}], which is removed"
+    made = _describe_change(file, text, one.name, change, one.name, certificate)
+    return _write(moved, f"[identities.{one.name}] with the lines of [identities.{one.successor}]", made)
 
 
-def _write(file: Path, text: str, what: str) -> None:
-    """Write the text unless the file would have an error that it has not now."""
+def _describe_change(
+    file: Path, text: str, identity: str, change: str, serving: str, certificate: x509.Certificate | None
+) -> ConfigurationChanged:
+    return ConfigurationChanged(
+        path=str(file),
+        previous_sha256=_digest(text),
+        sha256="",
+        identity=identity,
+        change=change,
+        serving=serving,
+        spki_sha256="" if certificate is None else spki_sha256(certificate),
+        certificate_serial="" if certificate is None else f"{certificate.serial_number:x}",
+    )
+
+
+def _write(text: str, what: str, made: ConfigurationChanged) -> ConfigurationChanged:
+    """Write the text unless the file would have an error that it has not now, and emit the event."""
+    file = Path(made.path)
     known = {(one.key, one.text) for one in compile_plan(read_configuration(file)).problems}
 
     def check(beside: Path) -> None:
@@ -103,6 +139,13 @@ def _write(file: Path, text: str, what: str) -> None:
                 raise EditError(f"{what} was not written: {problem.text}", remedy=problem.remedy)
 
     replace_configuration(file, text, check)
+    made = replace(made, sha256=_digest(text))
+    emit(made)
+    return made
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _list_roles(plan: NodePlan, name: str, successor: str, use: Use) -> list[CertificatePurpose]:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hsm_dicom.events import ConfigurationRead, Event
+from hsm_dicom.events import ConfigurationChanged, ConfigurationRead, Event
 from hsm_dicom.operators import current_operator
 from hsm_dicom.report.environment import make_environment
 from hsm_dicom.report.html_report import write_page
@@ -51,22 +51,27 @@ class CeremonyRecord:
     outputs: list[dict[str, str]] = field(default_factory=list)
 
     def add_event(self, event: Event) -> None:
-        """Add a step of the ceremony, or the configuration that it uses; leave out all other events."""
+        """Add a step of the ceremony, or the configuration that it uses or changes; leave out all other events."""
         if isinstance(event, ConfigurationRead):
             self.inputs.append({"kind": "configuration", "file": event.path, "sha256": event.sha256})
+        elif isinstance(event, ConfigurationChanged):
+            names = {"spki_sha256": event.spki_sha256 or None, "certificate_serial": event.certificate_serial or None}
+            self._add_step("configure", event.change, OperationOutcome.SUCCEEDED, **names)
+            self.outputs.append({"kind": "configuration", "file": event.path, "sha256": event.sha256})
         elif isinstance(event, CeremonyStep):
-            self.steps.append(
-                {
-                    "time": _format_time(datetime.now(UTC)),
-                    "step": event.step,
-                    "object": event.object,
-                    "token_serial": event.token_serial,
-                    "outcome": str(event.outcome),
-                    "reason": event.reason or None,
-                    "spki_sha256": event.spki_sha256 or None,
-                    "certificate_serial": event.certificate_serial or None,
-                }
+            self._add_step(
+                event.step,
+                event.object,
+                event.outcome,
+                token_serial=event.token_serial,
+                reason=event.reason or None,
+                spki_sha256=event.spki_sha256 or None,
+                certificate_serial=event.certificate_serial or None,
             )
+
+    def add_check(self, text: str, passed: bool) -> None:
+        """Add what was checked before something was changed, as a step."""
+        self._add_step("check", text, OperationOutcome.SUCCEEDED if passed else OperationOutcome.FAILED)
 
     def add_input(self, kind: str, file: Path) -> None:
         """Add a file that was read, with its SHA-256. Raises OSError."""
@@ -75,6 +80,11 @@ class CeremonyRecord:
     def add_output(self, kind: str, file: Path | None, content: bytes) -> None:
         """Add what was written to a file, or to standard output if `file` is None, with its SHA-256."""
         self.outputs.append(_describe_file(kind, file, content))
+
+    def _add_step(self, step: str, changed: str, outcome: OperationOutcome, **others: str | None) -> None:
+        known = {"time": _format_time(datetime.now(UTC)), "step": step, "object": changed, "outcome": str(outcome)}
+        unknown = dict.fromkeys(("token_serial", "reason", "spki_sha256", "certificate_serial"))
+        self.steps.append({**unknown, **known, **others})
 
     def make_document(self, failure: str | None = None) -> dict[str, Any]:
         """Return the record of a command that ends now; `failure` is the sentence with which it failed."""

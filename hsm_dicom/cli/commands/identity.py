@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.options import Config, Json, Pin, Verbose, identity_names
+from hsm_dicom.cli.options import Config, Json, Operator, Pin, Record, Verbose, identity_names
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cryptography.x509 import Certificate
 
     from hsm_dicom.identity import Succession
@@ -91,6 +93,8 @@ def rollover(
     ] = None,
     back: Annotated[bool, typer.Option("--back", help="Switch TLS back to the identity itself.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write the line into the configuration file.")] = False,
+    record: Record = None,
+    operator: Operator = None,
     pin: Pin = None,
     config: Config = None,
     verbose: Verbose = False,
@@ -101,28 +105,34 @@ def rollover(
     or gateway shows the successor after its next start or reload.
     """
     from hsm_dicom.cli.context import open_plan, parse_pin_option
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
-    from hsm_dicom.identity import Use
+    from hsm_dicom.identity import IdentityError, Use
     from hsm_dicom.node.rollover import check_readiness, write_switch
     from hsm_dicom.node.succession import find_tables
 
     day = _day(signs_from)
     if back and day is not None:
         raise typer.BadParameter("It is for TLS; leave --signs-from out.", param_hint="--back")
+    _require_write(record, write)
     use = Use.TLS if day is None else Use.SIGNING
-    with open_plan(config) as plan:
-        successor = _require_succession(plan, name).successor
-        tables = find_tables(plan, name, successor)
-        checks = [] if back else list(check_readiness(plan, name, use, pin=parse_pin_option(pin)))
-    for check in checks:
-        output.outcome(check.passed, output.shown(check.text))
-    if not all(check.passed for check in checks):
-        output.outcome(False, f"{output.shown(successor)} is not ready; nothing was written.")
-        raise typer.Exit(exits.FAILED)
     key, value = ("next_in_tls", "false" if back else "true") if day is None else ("next_signs_from", day.isoformat())
+    with keep_record("identity rollover", record) as ceremony, open_plan(config) as plan:
+        one = _require_succession(plan, name)
+        tables = find_tables(plan, name, one.successor)
+        checks = [] if back else list(check_readiness(plan, name, use, pin=parse_pin_option(pin)))
+        certificates = [check.certificate for check in checks if check.certificate is not None]
+        ceremony.set_certificates(certificates)
+        for check in checks:
+            output.outcome(check.passed, output.shown(check.text))
+            ceremony.record.add_check(check.text, check.passed)
+        if not all(check.passed for check in checks):
+            raise IdentityError(f"{one.successor} is not ready; nothing was written.")
+        if write:
+            made = write_switch(plan.file, one, key, value, certificates[0] if certificates else None)
     if write:
-        write_switch(plan.file, name, key, value)
-        output.outcome(True, f"{output.shown(str(plan.file))}: [identities.{output.shown(name)}] has {key} = {value}.")
+        output.outcome(True, output.shown(f"{made.path}: {made.change}."))
+        ceremony.print()
     else:
         output.say(f"Write under [identities.{output.shown(name)}], or add --write:")
         output.say_verbatim(f"{key} = {value}", indent=2)
@@ -142,6 +152,8 @@ def retire(
         ),
     ],
     write: Annotated[bool, typer.Option("--write", help="Write the change into the configuration file.")] = False,
+    record: Record = None,
+    operator: Operator = None,
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
@@ -151,12 +163,14 @@ def retire(
     removed. No key is deleted.
     """
     from hsm_dicom.cli.context import open_plan
+    from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
-    from hsm_dicom.identity import Stage
+    from hsm_dicom.identity import IdentityError, Stage
     from hsm_dicom.node.rollover import write_retirement
     from hsm_dicom.node.succession import describe_succession
 
-    with open_plan(config) as plan:
+    _require_write(record, write)
+    with keep_record("identity retire", record) as ceremony, open_plan(config) as plan:
         one = _require_succession(plan, name)
         certificates: dict[str, Certificate] = {}
         problems: dict[str, Error] = {}
@@ -164,19 +178,28 @@ def retire(
             _read_certificate(plan.identities[identity], certificates, problems)
         if one.successor in problems:
             raise problems[one.successor]
+        ceremony.set_certificates([certificates[each] for each in (name, one.successor) if each in certificates])
         found = describe_succession(plan, name, certificates)
-    if found.stage is not Stage.RETIRED:
-        output.outcome(False, output.shown(f"{name} is still in use ({found.stage}). {found.next_step}"))
-        raise typer.Exit(exits.FAILED)
-    change = f"[identities.{name}] has the lines of [identities.{one.successor}], which is removed"
+        is_unused = found.stage is Stage.RETIRED
+        ceremony.record.add_check(f"Nothing uses {name} any more.", is_unused)
+        if not is_unused:
+            raise IdentityError(f"{name} is still in use ({found.stage}). {found.next_step}")
+        if write:
+            made = write_retirement(plan.file, one, certificates[one.successor])
     if not write:
+        change = f"[identities.{name}] has the lines of [identities.{one.successor}], which is removed"
         output.outcome(True, output.shown(f"Nothing uses {name} any more. With --write, {change}."))
         return
-    write_retirement(plan.file, name, one.successor)
-    output.outcome(True, output.shown(f"{plan.file}: {change}."))
+    output.outcome(True, output.shown(f"{made.path}: {made.change}."))
+    ceremony.print()
     if found.tables:
         output.say(f"Reload or start what uses {output.shown(', '.join(found.tables))}.")
     output.say(output.shown(found.deletion))
+
+
+def _require_write(record: Path | None, write: bool) -> None:
+    if record is not None and not write:
+        raise typer.BadParameter("Nothing is changed without --write; add it.", param_hint="--record")
 
 
 def _require_succession(plan: NodePlan, name: str) -> Succession:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from datetime import timedelta
 
@@ -13,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificate
 
 from hsm_dicom.cli import exits
 from hsm_dicom.signatures import check_integrity
+from hsm_dicom.tls.facts import spki_sha256
 from tests.hsm_dicom.cli.conftest import Node, Run, image
 from tests.pki import NOW, new_key
 
@@ -91,6 +95,38 @@ def test_a_rollover_is_checked_with_the_key_and_writes_one_line(run: Run, pair: 
     assert run("identity", "rollover", "node", "--signs-from", "2027-03-01", "--write", *config).status == exits.OK
     assert pair.config.read_text().count("next_signs_from = 2027-03-01\n") == 1
     assert pair.config.read_text().count("next_signs_from") == 1
+
+
+def test_who_switches_and_who_retires_is_on_record(run: Run, pair: Node) -> None:
+    config = plan(pair, 2)
+    today = str(NOW.date())
+    switched, refused, retired = (pair.folder / f"{name}.json" for name in ("switched", "refused", "retired"))
+    assert run("identity", "retire", "node", "--write", "--record", refused, *config).status == exits.FAILED
+    before = hashlib.sha256(pair.config.read_bytes()).hexdigest()
+    asked = ("identity", "rollover", "node", "--signs-from", today, "--record", switched, "--operator", "J. Kim")
+    assert run(*asked, *config).status == exits.USAGE
+    done = run(*asked, "--write", *config)
+    assert done.status == exits.OK, done.err
+    after = hashlib.sha256(pair.config.read_bytes()).hexdigest()
+    assert run("identity", "retire", "node", "--write", "--record", retired, *config).status == exits.OK
+    certificate = load_pem_x509_certificate((pair.folder / "second.pem").read_bytes())
+    names = {"spki_sha256": spki_sha256(certificate), "certificate_serial": f"{certificate.serial_number:x}"}
+    for record, change in (
+        (json.loads(switched.read_text()), f"[identities.node] has next_signs_from = {today}"),
+        (json.loads(retired.read_text()), "[identities.node] has the lines of [identities.second], which is removed"),
+    ):
+        last = record["steps"][-1]
+        assert (last["step"], last["object"]) == ("configure", change)
+        assert {name: last[name] for name in names} == names
+        assert record["certificates"][-1]["serial"] == names["certificate_serial"]
+    assert f"SHA-256 {names['spki_sha256']}" in done.out
+    record = json.loads(refused.read_text())
+    assert (record["outcome"], record["steps"][-1]["outcome"]) == ("failed", "failed")
+    events = [json.loads(line) for line in (pair.folder / "events.jsonl").read_text().splitlines()]
+    first, _ = (one for one in events if one["event"] == "configuration-changed")
+    assert {name: first[name] for name in names} == names
+    assert (first["operator"], first["serving"]) == ("J. Kim", "second")
+    assert (first["previous_sha256"], first["sha256"]) == (before, after)
 
 
 def test_a_rollover_to_a_successor_that_is_not_ready_writes_nothing(run: Run, pair: Node) -> None:

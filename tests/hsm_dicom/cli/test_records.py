@@ -25,6 +25,7 @@ CEREMONIES = {
     *("key generate", "key csr", "key import-cert", "key delete-cert", "key delete"),
     *("token init", "token set-pin", "token reset-pin", "token change-pin"),
     *("secret import", "secret generate", "secret delete"),
+    *("identity rollover", "identity retire"),
 }
 
 
