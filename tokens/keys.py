@@ -76,6 +76,9 @@ class MayHang(Protocol):
 class DeviceKey(Protocol):
     """The interface of a driver: one private key, which any thread may use."""
 
+    certificate_serial: str
+    """The serial number of the certificate that the key is used with, in hexadecimal, for events; or empty."""
+
     @property
     def description(self) -> str:
         """The key and its token, for messages."""

@@ -66,6 +66,9 @@ class Identity:
                 "Name the certificate that was issued for this key, or the key that belongs to it. If they matched "
                 "before, the key was generated again, or it is on another token of the same name."
             )
+        if isinstance(self.key, TokenRSAPrivateKey | TokenECPrivateKey):
+            # Every use of the key is now one with this certificate, and the events say so.
+            self.key.device.certificate_serial = f"{self.certificate.serial_number:x}"
 
     @property
     def subject(self) -> str:

@@ -83,6 +83,7 @@ def test_an_identity_on_two_tokens_signs_and_has_the_certificate_of_the_one_that
         with subscribe(used.append, KeyUse):
             signed = hsm_dicom.sign(image(), None, identity, profile="creator")
         assert {event.token_serial for event in used} == {place.copies.tokens[0].serial}
+        assert {event.certificate_serial for event in used} == {f"{place.certificate.serial_number:x}"}
     (place.folder / "ca.pem").write_bytes(place.ca.pem)
     verdict = hsm_dicom.verify(signed, trust=place.folder / "ca.pem")
     assert verdict.valid

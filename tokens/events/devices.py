@@ -69,7 +69,8 @@ class KeyUse(DeviceEvent):
     """A key was used. `operation` is sign, decrypt …; `mechanism` is the PKCS#11 or ISO/IEC 7816 name.
 
     `count` is more than 1 if a rate was measured with the key; `duration` is then the sum of all uses. `spki_sha256` is
-    the SHA-256 of the public key in hexadecimal; a secret key has none.
+    the SHA-256 of the public key, and `certificate_serial` the serial number of the certificate that the key is used
+    with, both in hexadecimal; a secret key has neither, and a key that was opened without a certificate has no serial.
     """
 
     key_label: str
@@ -77,6 +78,7 @@ class KeyUse(DeviceEvent):
     mechanism: str
     count: int = 1
     spki_sha256: str = ""
+    certificate_serial: str = ""
 
     def operation_text(self) -> str:
         """Return the operation, the key and the mechanism."""

@@ -81,9 +81,10 @@ class KeyUseReport(AbstractContextManager[None]):
         mechanism: str,
         *,
         spki_sha256: str = "",
+        certificate_serial: str = "",
         timed: bool = True,
     ) -> None:
-        self._names = serial, token_label, key_label, operation, mechanism, spki_sha256
+        self._names = serial, token_label, key_label, operation, mechanism, spki_sha256, certificate_serial
         self._timed = timed
         self._ended = 0.0
 
@@ -103,7 +104,7 @@ class KeyUseReport(AbstractContextManager[None]):
             return
         outcome, reason = _judge(error, AuthenticationFailedError)
         duration = (self._ended or time.perf_counter()) - self._began if self._timed else 0.0
-        serial, token_label, key_label, operation, mechanism, spki_sha256 = self._names
+        serial, token_label, key_label, operation, mechanism, spki_sha256, certificate_serial = self._names
         emit(
             KeyUse(
                 token_serial=serial,
@@ -115,6 +116,7 @@ class KeyUseReport(AbstractContextManager[None]):
                 duration=duration,
                 reason=reason,
                 spki_sha256=spki_sha256,
+                certificate_serial=certificate_serial,
             )
         )
 

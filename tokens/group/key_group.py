@@ -77,6 +77,7 @@ class KeyGroup:
         self._owns_pool = owns_pool
         self._used = threading.local()
         self.public_key = public_key
+        self.certificate_serial = ""
         self.offered: Set[Mechanism] = _OfferedByAll(pool, self._members)
 
     @property
@@ -189,6 +190,7 @@ class KeyGroup:
                     with hold_failed_attempts(_is_logged):
                         key = self._pool.open_member(member)
                         self._used.member = member
+                        key.device.certificate_serial = self.certificate_serial
                         with without_reconnecting(self._has_another(member, failures)):
                             result = operation(key.device)
                 except (CiphertextRejectedError, KeyPolicyError):

@@ -66,6 +66,7 @@ class Pkcs11Key:
         self.attributes = opened.attributes
         self.public_key: PublicKey = opened.require_public_key()
         self._fingerprint = compute_spki_sha256(self.public_key)
+        self.certificate_serial = ""
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", opened.attributes, policy)
         uses = MechanismFlag.SIGN if opened.attributes.sign is not False else MechanismFlag(0)
         if opened.attributes.decrypt:
@@ -202,7 +203,8 @@ class Pkcs11Key:
         # The duration of a decryption could tell a good ciphertext from a bad one.
         timed = operation != "decrypt"
         names = token.serial, token.label, self.name.label, operation, candidate.name
-        with KeyUseReport(*names, spki_sha256=self._fingerprint, timed=timed):
+        known = {"spki_sha256": self._fingerprint, "certificate_serial": self.certificate_serial}
+        with KeyUseReport(*names, **known, timed=timed):
             if self._release is None:
                 raise TokenLostError(f"Key {self.description} was closed.")
             doing = f"{operation} with key {self._text}"

@@ -40,6 +40,7 @@ class SmartCardKey:
         """Whether the card waits for a touch during each use."""
         self.public_key = application.run(self._read, f"open key {key.name}")
         self._fingerprint = compute_spki_sha256(self.public_key)
+        self.certificate_serial = "" if self.certificate is None else f"{self.certificate.serial_number:x}"
         self.offered: frozenset[Mechanism] = application.family.list_mechanisms(key, self.public_key)
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", self.attributes, policy)
 
@@ -140,7 +141,8 @@ class SmartCardKey:
         # The duration of a decryption could distinguish a good ciphertext from a bad one.
         timed = operation != "decrypt"
         names = application.serial, application.label, self.key.name, operation, candidate.name
-        return KeyUseReport(*names, spki_sha256=self._fingerprint, timed=timed)
+        known = {"spki_sha256": self._fingerprint, "certificate_serial": self.certificate_serial}
+        return KeyUseReport(*names, **known, timed=timed)
 
 
 def find_key(profile: CardProfile, name: str | None, description: str) -> CardKey:

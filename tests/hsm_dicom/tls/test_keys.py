@@ -30,8 +30,9 @@ def test_a_token_without_pss_serves_tls_1_3_by_raw_rsa(
         client.minimum_version = client.maximum_version = version
         ends = handshake(server_context([identity], hospital.validator()), client)
         assert ends.exchange(b"DICOM") == b"DICOM"
-    used = [event.mechanism for event in heard if isinstance(event, KeyUse)]
-    assert used == ["CKM_RSA_X_509"]
+    used = [event for event in heard if isinstance(event, KeyUse)]
+    assert [event.mechanism for event in used] == ["CKM_RSA_X_509"]
+    assert [event.certificate_serial for event in used] == [f"{hospital.rsa.certificate.serial_number:x}"]
 
 
 @BOTH_VERSIONS
