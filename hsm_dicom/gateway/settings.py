@@ -61,6 +61,11 @@ class Objects(StrEnum):
         """Whether objects are signed."""
         return self in (Objects.SIGN, Objects.VERIFY_AND_SIGN)
 
+    @property
+    def holds(self) -> bool:
+        """Whether each object is held until it was judged or signed."""
+        return self.judges or self.signs
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlainDevice:
@@ -157,7 +162,7 @@ class RouteSettings:
         yield from self._find_bad_sides()
         bad_titles = tuple(self._find_bad_ae_titles())
         yield from bad_titles or self._find_strange_ae_titles()
-        if (self.objects.judges or self.objects.signs) and self.holding is None:
+        if self.objects.holds and self.holding is None:
             what = f'The route has objects = "{self.objects}", and no settings for the objects that it holds.'
             yield Mistake("objects", what, "Set holding.")
         if not self.services:

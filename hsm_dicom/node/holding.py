@@ -50,7 +50,7 @@ class HoldingTable:
         """Return how the route holds objects, and the identity that signs; None for what it does not do."""
         objects = Objects(self.section.objects)
         self._report_useless(objects)
-        if not (objects.judges or objects.signs):
+        if not objects.holds:
             return None, None
         self._report_missing(objects)
         identity = self._find_identity() if objects.signs else None
@@ -67,7 +67,7 @@ class HoldingTable:
     def _report_useless(self, objects: Objects) -> None:
         """Report keys that mean nothing with this value of `objects`, or without another key."""
         needs = {
-            **dict.fromkeys(HOLDING_KEYS, objects.judges or objects.signs),
+            **dict.fromkeys(HOLDING_KEYS, objects.holds),
             **dict.fromkeys(_JUDGING, objects.judges),
             **dict.fromkeys(_SIGNING, objects.signs),
         }

@@ -56,8 +56,13 @@ class OpenedRoute:
     holding: HoldingResources | None = field(default=None, repr=False)
 
     def change_emergency(self, emergency: EmergencySetting | None) -> OpenedRoute | None:
-        """Return the route with another emergency setting, or without one; None if a target would have to be opened."""
+        """Return the route with another emergency setting, or without one; None if something would have to be opened.
+
+        That is a target, or what the route needs to hold objects.
+        """
         settings, used = apply_to_route(self.configured, emergency)
+        if settings.objects.holds and self.holding is None:
+            return None
         target: Target | None = self.configured_target
         if isinstance(settings.target, PlainDevice):
             target = PlainTarget(settings.target, settings.connect_seconds)
@@ -168,7 +173,7 @@ class Opener:
         target = self._make_target(route, settings)
         is_configured = settings.target == route.settings.target
         configured = target if is_configured else None
-        holding = self._open_holding(route)
+        holding = self._open_holding(route) if settings.objects.holds else None
         return OpenedRoute(settings, route.transport, target, route.settings, configured, used, holding)
 
     def open_transport(self, route: RoutePlan) -> SecureTransport:
@@ -187,7 +192,7 @@ class Opener:
         return PeerTarget(target, self.open_transport(route), seconds)
 
     def _open_holding(self, route: RoutePlan) -> HoldingResources | None:
-        """Open what a route needs to hold objects, also under an emergency setting that passes them: it may end."""
+        """Open what a route needs to hold objects."""
         settings = route.settings.holding
         if settings is None:
             return None

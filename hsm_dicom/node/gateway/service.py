@@ -313,7 +313,7 @@ def _choose_tap(opened: OpenedRoute) -> MakeTap | None:
 
 def _choose_holder(opened: OpenedRoute) -> MakeHolder | None:
     """Return what holds the objects of a route that judges or signs them, unless an emergency setting passes them."""
-    if not (opened.settings.objects.judges or opened.settings.objects.signs):
+    if not opened.settings.objects.holds:
         return None
     if opened.holding is None:
         raise RuntimeError(f"Nothing is open to hold the objects of route '{opened.settings.name}'.")

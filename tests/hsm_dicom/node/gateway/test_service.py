@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from hsm_dicom.errors import DicomError
 from hsm_dicom.events import Event, subscribe
 from hsm_dicom.gateway.emergency import EmergencySetting, EmergencyStore
+from hsm_dicom.gateway.settings import Objects
 from hsm_dicom.gateway.status import ConditionKind, RouteState
 from hsm_dicom.network.errors import ListenError
 from hsm_dicom.node.gateway import GatewayService, open_gateway
@@ -182,6 +184,36 @@ def test_an_emergency_setting_takes_a_route_out_of_tls_and_ends(site: Site) -> N
         assert service.reload()
         assert site.call_as_ct("echoscu")[0] != 0
         assert service.status().routes[0].emergency is None
+
+
+def test_a_gateway_starts_without_the_signing_key_of_a_route_that_passes_objects(site: Site) -> None:
+    """It is needed again when the setting ends: a reload that cannot open it changes nothing."""
+    store, now = EmergencyStore(site.folder / "state"), datetime.now(UTC)
+    received = site.folder / "received.pem"
+    site.more = '[identities.received]\ntoken = "node"\nobject = "rsa"\ncertificate = "received.pem"\n'
+    site.entrance = f"""listen = "{LOOPBACK}:{site.plain}"
+objects = "sign"
+identity = "received"
+folder = "held"
+"""
+    site.write()
+    text = site.config.read_text().replace("[peers.pacs]", '[peers.pacs]\nidentity = "node"')
+    site.config.write_text(text)
+    with pytest.raises(DicomError, match=r"received\.pem"):
+        open_gateway(site.config)
+    setting = EmergencySetting(
+        route="to-pacs", passes_objects=True, reason="HSM broken", operator="J. Kim", since=now, until=now.date()
+    )
+    store.put(setting, now.date())
+    with site.storescp_of_pacs(), serving(site) as service:
+        assert site.call_as_ct("echoscu") == (0, "")
+        assert service.routes["to-pacs"].settings.objects is Objects.PASS
+        store.remove("to-pacs")
+        assert not service.reload()
+        received.write_bytes((site.folder / "node.pem").read_bytes())
+        assert service.reload()
+        assert service.routes["to-pacs"].settings.objects is Objects.SIGN
+        assert site.call_as_ct("echoscu") == (0, "")
 
 
 def test_an_emergency_setting_opens_a_route_again_that_was_closed_when_the_last_one_was_over(
