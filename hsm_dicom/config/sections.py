@@ -232,7 +232,8 @@ class IdentitySection(Section):
     certificate: Annotated[Path | None, PlainValidator(_certificate)] = None
     """A PEM file; None, written as "token", if the certificate is on the token."""
     chain: FilePath | None = None
-    """A PEM, DER or PKCS#7 file with the certificates between this one and the root, in any order."""
+    """A PEM, DER or PKCS#7 file with the certificates between this one and the root, in any order. If neither this key
+    nor a file in `certificate` is given, TLS sends those that `hsm-dicom key import-cert` stored on the token."""
     allow: frozenset[Annotated[str, AfterValidator(_check_allowable)]] = frozenset()
     """Weaknesses of this key that the security officer allows explicitly: those of `tokens.policy`, and "file-key"."""
     next: Text | None = None

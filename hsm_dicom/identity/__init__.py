@@ -21,7 +21,7 @@ auditor can find every such key in the configuration.
 | `errors`   | Errors: a key, certificate or chain is missing, unreadable or does not match          |
 """
 
-from hsm_dicom.identity.chains import read_chain_files, read_token_chains
+from hsm_dicom.identity.chains import find_stored_chain, read_chain_files, read_token_chains
 from hsm_dicom.identity.errors import IdentityError
 from hsm_dicom.identity.files import PrivateKey, order_certificates, read_certificates, read_key_file
 from hsm_dicom.identity.opening import (
@@ -62,6 +62,7 @@ __all__ = [
     "find_identity",
     "find_identity_access",
     "find_states",
+    "find_stored_chain",
     "find_successions",
     "load_identity",
     "locate_key",

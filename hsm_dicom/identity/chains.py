@@ -15,6 +15,7 @@ from cryptography import x509
 from hsm_dicom.config.devices import TokenAccess
 from hsm_dicom.identity.errors import IdentityError
 from hsm_dicom.identity.files import read_certificates
+from hsm_dicom.trust import order_chain
 from hsm_dicom.trust.certificates import is_ca
 from tokens.errors import Error
 
@@ -41,6 +42,14 @@ def read_token_chains(tokens: Iterable[TokenAccess]) -> list[x509.Certificate]:
         except (Error, OSError) as error:
             _log.info("The certificates of a token are left out: %s", error)
     return [one for one in found if _is_ca(one)]
+
+
+def find_stored_chain(
+    certificate: x509.Certificate, stored: Iterable[x509.Certificate]
+) -> tuple[x509.Certificate, ...]:
+    """Return the chain of a certificate among those stored on its token, without the root, which peers have."""
+    chain, _ = order_chain(certificate, stored)
+    return tuple(one for one in chain if one.issuer != one.subject)
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

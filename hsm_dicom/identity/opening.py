@@ -12,7 +12,7 @@ from typing import cast
 from cryptography import x509
 
 from hsm_dicom.arguments import kind_of, path_text
-from hsm_dicom.config.devices import NotConfiguredError, find_key_access, find_token_access
+from hsm_dicom.config.devices import NotConfiguredError, TokenAccess, find_key_access, find_token_access
 from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess, choose_pin, find_group_access
 from hsm_dicom.config.loading import ENVIRONMENT, LOCAL, SYSTEM, find_configuration
 from hsm_dicom.config.opening import open_configuration
@@ -41,6 +41,16 @@ class IdentityAccess:
     certificate: Path | None = None
     chain: Path | None = None
     weaknesses: frozenset[Weakness] = frozenset()
+
+    @property
+    def tokens(self) -> tuple[TokenAccess, ...]:
+        """Access to the key on each token that holds it; empty for a key on a card or in a file."""
+        return (self.key,) if isinstance(self.key, TokenAccess) else getattr(self.key, "tokens", ())
+
+    @property
+    def uses_stored_chain(self) -> bool:
+        """Whether peers get the chain that is stored on the token, because no file is named."""
+        return bool(self.tokens) and self.certificate is None and self.chain is None
 
     def open(self, *, pin: PinSource | None = None, default_pin: PinSource | None = None) -> Identity:
         """Open the device and check that key and certificate match.

@@ -17,7 +17,14 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from hsm_dicom.config.devices import KeyAccess, TokenAccess
-from hsm_dicom.identity import Identity, IdentityAccess, IdentityError, read_certificates
+from hsm_dicom.identity import (
+    Identity,
+    IdentityAccess,
+    IdentityError,
+    find_stored_chain,
+    read_certificates,
+    read_token_chains,
+)
 from hsm_dicom.iscl import ISCLHooks, ISCLSettings, Role
 from hsm_dicom.iscl.wire.profile import ResponseCode
 from hsm_dicom.network.assembly import make_listener_transport, make_peer_transport
@@ -164,9 +171,15 @@ def make_transport(
 
 
 def open_identity(access: IdentityAccess, *, pin: PinSource | None = None) -> Identity:
-    """Open an identity for the network. Raises `IdentityError` for a chain with certificates of somebody else."""
+    """Open an identity for the network, with the chain of its file or of its token.
+
+    Raises `IdentityError` for a file with certificates of somebody else.
+    """
     identity = access.open(pin=pin)
     try:
+        if access.uses_stored_chain and identity.siblings is None:
+            stored = find_stored_chain(identity.certificate, read_token_chains(access.tokens))
+            identity = replace(identity, chain=stored)
         if access.chain is not None:
             given = read_certificates(access.chain)
             apart = [set(order_chain(one.certificate, given)[1]) for one in identity.all]

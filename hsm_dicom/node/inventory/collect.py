@@ -18,9 +18,16 @@ from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.opening import use_token_names
 from hsm_dicom.config.problems import Severity
 from hsm_dicom.errors import Error
-from hsm_dicom.identity import EXPIRY_WARNING, CertificateState, IdentityAccess, choose_certificate, read_certificates
+from hsm_dicom.identity import (
+    EXPIRY_WARNING,
+    CertificateState,
+    IdentityAccess,
+    choose_certificate,
+    find_stored_chain,
+    read_certificates,
+)
 from hsm_dicom.node.compiler import compile_plan
-from hsm_dicom.node.inventory.devices import Devices, find_certificates, list_token_accesses, read_devices
+from hsm_dicom.node.inventory.devices import Devices, find_certificates, read_devices
 from hsm_dicom.node.inventory.entries import (
     Entry,
     Inventory,
@@ -142,11 +149,14 @@ class _Collector:
                 yield replace(row, state=CertificateState.OLD)
                 continue
             yield replace(row, state=CertificateState.IN_USE)
+        what = f"As soon as a peer checks the chain: {consequence[0].lower()}{consequence[1:]}"
+        remedy = "Ask the CA for its new certificate, and replace it in the file."
         for certificate in chain:
-            what = f"As soon as a peer checks the chain: {consequence[0].lower()}{consequence[1:]}"
-            remedy = "Ask the CA for its new certificate, and replace it in the file."
             place = str(identity.chain or identity.certificate)
             yield self._describe(Kind.CHAIN, name, certificate, place, (f"identities.{name}",), what, remedy)
+        remedy = "Ask the CA for its new certificate, and store it: hsm-dicom key import-cert."
+        for token, certificate in self._find_stored_chain(identity):
+            yield self._describe(Kind.CHAIN, name, certificate, f"token {token}", (f"identities.{name}",), what, remedy)
 
     def _find_on_device(self, identity: IdentityAccess) -> list[x509.Certificate]:
         """Return the certificate that is used now: of each token with a key of its own, one."""
@@ -155,7 +165,7 @@ class _Collector:
             wanted = identity.key.uri.key
             return [one.certificate for one in keys if one.certificate and wanted in (None, one.key.name)][:1]
         chosen = []
-        for access in list_token_accesses(identity):
+        for access in identity.tokens:
             stored = self.devices.stored.get(access.name or "")
             found = [] if stored is None else find_certificates(access, stored)
             certificates = [one.certificate for one in found if one.certificate is not None]
@@ -163,10 +173,24 @@ class _Collector:
                 chosen.append(choose_certificate(certificates, self.now))
         return list(dict.fromkeys(chosen))
 
+    def _find_stored_chain(self, identity: IdentityAccess) -> list[tuple[str, x509.Certificate]]:
+        """Return the chain that peers get from a token, each certificate with the token's name."""
+        if not identity.uses_stored_chain:
+            return []
+        found = []
+        own = self._find_on_device(identity)
+        for token in dict.fromkeys(access.name or "" for access in identity.tokens):
+            stored = self.devices.stored.get(token)
+            there = [one.certificate for one in stored.certificates if one.certificate] if stored else []
+            found += [(token, link) for certificate in own for link in find_stored_chain(certificate, there)]
+        return list(dict.fromkeys(found))
+
     def _list_stored_certificates(self) -> Iterator[Entry]:
         """Yield the certificates on tokens that no identity uses now; the others are in the row of the identity."""
-        used = [(one, name) for name, identity in self.plan.identities.items() for one in self._find_in_use(identity)]
+        identities = self.plan.identities
+        used = [(one, name) for name, identity in identities.items() for one in self._find_in_use(identity)]
         in_use = [one for one, _ in used]
+        in_use += [one for identity in identities.values() for _, one in self._find_stored_chain(identity)]
         for token, stored in self.devices.stored.items():
             for one in stored.certificates:
                 if one.certificate is None or one.certificate in in_use:
@@ -329,7 +353,7 @@ def _name_key_holder(identity: IdentityAccess) -> str:
         return f"file {identity.key}"
     if isinstance(identity.key, CardAccess):
         return f"card {identity.key.uri.card_part()}"
-    return ", ".join(f"token {name_device(one)}" for one in list_token_accesses(identity))
+    return ", ".join(f"token {name_device(one)}" for one in identity.tokens)
 
 
 def _format_pins(pins: Iterable[str]) -> tuple[str, ...]:

@@ -60,13 +60,6 @@ def find_certificates(access: TokenAccess, stored: StoredObjects) -> list[Stored
     ]
 
 
-def list_token_accesses(identity: IdentityAccess) -> tuple[TokenAccess, ...]:
-    """Return the keys of an identity that are on tokens: one, several, or none."""
-    if isinstance(identity.key, TokenAccess):
-        return (identity.key,)
-    return getattr(identity.key, "tokens", ())
-
-
 def _read_token(devices: Devices, name: str, token: TokenAccess, *, log_in: bool) -> None:
     found: TokenInfo | None = None
     try:
@@ -186,7 +179,7 @@ def _find_identities(token: str, name: KeyName, identities: Mapping[str, Identit
     return tuple(
         f"identities.{one}"
         for one, identity in identities.items()
-        if any(key.name == token and _is_selected(name, key.uri) for key in list_token_accesses(identity))
+        if any(key.name == token and _is_selected(name, key.uri) for key in identity.tokens)
     )
 
 

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from hsm_dicom.node.compiler import read_plan
 from hsm_dicom.node.inventory import Entry, Inventory, Kind, Urgency, take_inventory
+from hsm_dicom.node.opening import open_identity
 from tests.cards.fixtures import pcscd
 from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import DAY, NOW, Authority
 from tests.softhsm import MODULE, TestToken
 from tests.tokens.proxy import Proxy
+from tokens import open_token
 from tokens.events import Login, subscribe
+from tokens.pkcs11.certificates import import_certificates
 
 __all__ = ["pcscd"]
 
@@ -131,6 +135,22 @@ def test_an_old_certificate_beside_the_one_in_use_needs_no_attention(take: Take,
     assert "identity node uses another one, until 20" in old.consequence
     assert old.remedy.startswith("hsm-dicom key delete-cert test/node --serial ")
     assert (find(inventory, Kind.IDENTITY, "node").days_left or 0) > 290
+
+
+def test_the_chain_on_a_token_is_shown_to_peers_and_listed_with_its_identity(take: Take, token: TestToken) -> None:
+    root = Authority("Root")
+    issuing = root.authority("Issuing CA")
+    token.generate("node")
+    own = certify(token, "node", issuing, store=False)
+    with open_token(token.uri()) as connection:
+        import_certificates(connection, token.uri("node"), [own, issuing.certificate, root.certificate])
+    text = configuration_text(token) + IDENTITY
+    inventory = take(text)
+    chain = find(inventory, Kind.CHAIN, "node")
+    assert (chain.subject, chain.holder, chain.uses) == ("CN=Issuing CA", "token test", ("identities.node",))
+    assert [one.subject for one in inventory.entries if one.kind is Kind.CERTIFICATE] == ["CN=Root"]
+    with open_identity(read_plan(inventory.file).identities["node"]) as node:
+        assert node.chain == (issuing.certificate,)
 
 
 def test_a_mistake_in_the_file_is_a_row(take: Take, token: TestToken) -> None:
