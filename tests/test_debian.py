@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DEBIAN = ROOT / "packaging" / "debian"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.mark.parametrize("lock", ["extras", "build"])
@@ -24,8 +25,17 @@ def test_the_copyright_file_describes_every_bundled_package(lock: str) -> None:
 
 
 def test_the_changelog_has_the_version_of_the_project() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert (DEBIAN / "changelog").read_text().startswith(f"hsm-dicom ({version}) ")
+    assert (DEBIAN / "changelog").read_text().startswith(f"hsm-dicom ({PROJECT['version']}) ")
+
+
+def test_the_package_and_its_licence_name_the_authors_of_the_project() -> None:
+    [author] = PROJECT["authors"]
+    [maintainer] = re.findall(r"^Maintainer: (.*)$", (DEBIAN / "control").read_text(), re.MULTILINE)
+    signatures = re.findall(r"^ -- (.*)  ", (DEBIAN / "changelog").read_text(), re.MULTILINE)
+    assert maintainer.startswith(f"{author['name']} <")
+    assert set(signatures) == {maintainer}
+    for file in (ROOT / "LICENSE", DEBIAN / "copyright"):
+        assert f"2026 the {author['name']}\n" in file.read_text()
 
 
 @pytest.mark.slow
