@@ -21,6 +21,8 @@ from tests.cards.foreign import USER_PIN, foreign_card, make_openpgp_key
 
 READER = "Rig B 00 01"
 MODULE = next(Path("/usr/lib").glob("*/opensc-pkcs11.so"), Path("/usr/lib/opensc-pkcs11.so"))
+CONFIGURATION = "app opensc-pkcs11 { pkcs11 { max_virtual_slots = 64; } }"
+"""OpenSC keeps four slots for each reader, and has 16 by default: those of the first four readers that pcscd lists."""
 RSA_2048 = bytes.fromhex("010800002000")
 
 
@@ -42,13 +44,15 @@ def run(code: str, tmp_path: Path, pin: str = USER_PIN) -> str:
         key.public_key().verify(key.sign(b"data", scheme, algorithm), b"data", scheme, algorithm)
         print("signed", flush=True)
     """
+    settings = tmp_path / "opensc.conf"
+    settings.write_text(CONFIGURATION)
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "HSM_DICOM_STATE": str(tmp_path / "state"), "CARD_PIN": pin},
+        env={**os.environ, "HSM_DICOM_STATE": str(tmp_path / "state"), "OPENSC_CONF": str(settings), "CARD_PIN": pin},
     )
     assert done.returncode == 0, done.stderr
     assert pin not in done.stdout + done.stderr

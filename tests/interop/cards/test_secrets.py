@@ -38,6 +38,7 @@ def authenticate(server: Secrets, client: Secrets, client_index: int = 1) -> Non
 
 
 @pytest.mark.parametrize("other", [softhsm_device, nss_device], ids=["SoftHSM", "NSS"])
+@pytest.mark.usefixtures("softhsm")
 def test_a_card_and_a_token_authenticate_each_other(put_in: PutIn, pin: str, other: object) -> None:
     put_in()
     device = other()  # type: ignore[operator]
