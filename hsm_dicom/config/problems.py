@@ -8,10 +8,14 @@ from pathlib import Path
 
 
 class Severity(StrEnum):
-    """How serious a problem is: an error keeps the configuration from being used."""
+    """How serious a problem is: an error keeps the configuration from being used.
+
+    A note is about what cannot be checked where the check runs, and never makes it fail.
+    """
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from hsm_dicom.trust import TrustStore, review_trust
 from hsm_dicom.trust.certificates import is_ca
 from hsm_dicom.trust.clock import current_time
 from hsm_dicom.trust.roles import find_unfit_roles
-from tokens.errors import KeyMismatchError
+from tokens.errors import KeyMismatchError, PinSourceError, Reason
 from tokens.group import KeyGroup
 from tokens.group.vendors import find_vendor_group
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
@@ -142,11 +142,21 @@ class _Check:
                 return sys.stdin.isatty()
             case FromFile() | FromEnvironment() | FromCredential():
                 with self.problems.report_errors(place):
-                    pin = source.read("PIN")
-                    if pin is not None:
-                        pin.wipe()
-                    return True
+                    return self._read_pin(place, source)
                 return False
+        return True
+
+    def _read_pin(self, place: KeyPath, source: PinSource) -> bool:
+        """Read a PIN and forget it; note a credential that only a unit has, which is no mistake of the file."""
+        try:
+            pin = source.read("PIN")
+        except PinSourceError as error:
+            if error.facts is None or error.facts.reason is not Reason.CREDENTIAL_OUTSIDE_UNIT:
+                raise
+            self.problems.note(place, error.message, "Check it in such a unit, as the page on services shows.")
+            return False
+        if pin is not None:
+            pin.wipe()
         return True
 
     def _log_in(self, name: str, token: TokenAccess) -> None:

@@ -61,5 +61,9 @@ class ConfigurationReport:
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is no error; warnings may be left."""
-        return all(problem.severity is Severity.WARNING for problem in self.problems)
+        """Whether there is no error; warnings and notes may be left."""
+        return self.count(Severity.ERROR) == 0
+
+    def count(self, severity: Severity) -> int:
+        """Return how many problems are of this severity."""
+        return sum(problem.severity is severity for problem in self.problems)

@@ -83,6 +83,26 @@ def find_peers_alike(listeners: Sequence[ListenerSettings], problems: ProblemCol
                 problems.add(("peers", second.name), what, remedy)
 
 
+def find_peers_written_twice(
+    peers: Iterable[Peer], listeners: Sequence[ListenerSettings], problems: ProblemCollector
+) -> None:
+    """Warn of peers with no listener in common that are alike as callers and as called: by every fact they have."""
+    together = {pair for one in listeners for pair in combinations(sorted(peer.name for peer in one.peers), 2)}
+    for first, second in combinations(peers, 2):
+        shared = sorted(set(first.ae_titles) & set(second.ae_titles))
+        if not shared or tuple(sorted((first.name, second.name))) in together:
+            continue
+        if _list_facts(first) == _list_facts(second):
+            what = f"It cannot be distinguished from peer '{first.name}': both use the AE title {shared[0]}, at one "
+            what += "address, and nothing else distinguishes them."
+            problems.warn(("peers", second.name), what, "Remove one of the two, or correct what should differ.")
+
+
+def _list_facts(peer: Peer) -> tuple[object, ...]:
+    iscl = None if peer.iscl is None else (peer.iscl_entity, peer.iscl.over_tls)
+    return peer.host, peer.port, peer.match, iscl, peer.legacy
+
+
 def _are_identified_alike(listener: ListenerSettings, first: Peer, second: Peer) -> bool:
     by_certificate = listener.iscl is None or listener.iscl.over_tls
     if by_certificate and listener.authentication is AuthenticationMode.MUTUAL and first.match != second.match:

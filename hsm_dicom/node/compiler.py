@@ -15,7 +15,12 @@ from hsm_dicom.config.loading import LOCAL, Reading, read_configuration
 from hsm_dicom.config.sections import Configuration
 from hsm_dicom.identity import IdentityAccess, Succession, find_identity, find_successions
 from hsm_dicom.identity.succession import check_successors
-from hsm_dicom.node.clashes import find_peers_alike, find_shared_ports, list_entrances
+from hsm_dicom.node.clashes import (
+    find_peers_alike,
+    find_peers_written_twice,
+    find_shared_ports,
+    list_entrances,
+)
 from hsm_dicom.node.listeners import ListenerCompiler
 from hsm_dicom.node.peers import PeerCompiler
 from hsm_dicom.node.plan import NodePlan, join_names
@@ -46,6 +51,7 @@ def compile_plan(reading: Reading) -> NodePlan:
     listeners = ListenerCompiler(reading, identities, peers, problems).compile_all()
     settings = [listener.settings for listener in listeners.values()]
     find_peers_alike(settings, problems)
+    find_peers_written_twice((plan.peer for plan in peers.values()), settings, problems)
     routing = RouteCompiler(reading, identities, problems.keep_resolved("peers", peers), listeners, problems)
     devices = routing.compile_devices()
     routes = routing.compile_all()

@@ -62,6 +62,10 @@ class ProblemCollector:
         """Report a warning at a key of the file."""
         self._report(self._reading.problem(place, what, remedy, Severity.WARNING))
 
+    def note(self, place: KeyPath, what: str, remedy: str = "") -> None:
+        """Report what cannot be checked here, at a key of the file."""
+        self._report(self._reading.problem(place, what, remedy, Severity.NOTE))
+
     def mark_unresolved(self, table: KeyPath) -> None:
         """Leave a table out without reporting it, because it names another one with an error."""
         self._unresolved[table] = None

@@ -47,6 +47,7 @@ def check_config(
     """
     from hsm_dicom.cli.context import require_configuration
     from hsm_dicom.cli.render import output
+    from hsm_dicom.config import Severity
     from hsm_dicom.node.check import check_configuration
 
     file = require_configuration(config)
@@ -59,7 +60,7 @@ def check_config(
     else:
         _print_report(checked)
     is_expiring = fail_if_expiring and checked.is_expiring
-    is_refused = is_expiring or (strict and bool(checked.problems))
+    is_refused = is_expiring or (strict and checked.count(Severity.WARNING) > 0)
     raise typer.Exit(exits.OK if checked.is_usable and not is_refused else exits.FAILED)
 
 
@@ -112,10 +113,12 @@ def _print_report(report: ConfigurationReport) -> None:
         _print_route(route)
     for name in report.not_checked:
         output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not checked (no login).")
-    errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
-    warnings = len(report.problems) - errors
     verdict = "can be used" if report.is_usable else "cannot be used"
-    counts = f"{output.count(errors, 'error')}, {output.count(warnings, 'warning')}"
+    counts = ", ".join(
+        output.count(report.count(severity), severity.value)
+        for severity in Severity
+        if severity is not Severity.NOTE or report.count(severity)
+    )
     output.outcome(
         report.is_usable,
         f"{output.shown(str(report.file))} {verdict}: {counts}.",
