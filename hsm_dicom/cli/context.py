@@ -107,6 +107,14 @@ def get_card_access(configuration: Configuration, card: str, *, pin: str | None 
     return replace(found, pin=found.pin or choose_pin_prompt())
 
 
+def find_card_access(configuration: Configuration, named: str) -> CardAccess | None:
+    """Return access to the card that a URI or an identity names; None if it is a token."""
+    section = configuration.identities.get(named) if named not in configuration.tokens else None
+    key = section.key if section is not None else None
+    on_card = named.lower().startswith("card:") or (key is not None and str(key).lower().startswith("card:"))
+    return get_card_access(configuration, named) if on_card else None
+
+
 def get_key_access(
     configuration: Configuration, key: str, *, pin: str | None, module: Path | None
 ) -> tuple[IdentityKeyAccess, frozenset[Weakness]]:
@@ -152,7 +160,10 @@ def require_token(access: IdentityKeyAccess) -> TokenAccess:
             f"The key of identity '{access.identity}' is on several tokens, and this command is for one.",
             remedy=f"Name the key on one of them: {' or '.join(access.key_names)}.",
         )
-    raise NotOnTokenError(f"'{access.uri}' is on a smart card, which is managed with its vendor's tools.")
+    raise NotOnTokenError(
+        f"'{access.uri}' is on a smart card, and keys and certificates on cards are managed with the vendor's tools.",
+        remedy='For a certificate, give its identity a file instead: certificate = "node.pem".',
+    )
 
 
 def parse_pin_option(source: str | None) -> PinSource | None:

@@ -157,10 +157,10 @@ def csr(
     for sentence in explain_roles(request):
         output.say(sentence)
     ceremony.print()
-    if isinstance(access, GroupAccess):
-        output.say(
-            f"After the CA has issued the certificate, write under [identities.{output.shown(access.identity)}]:"
-        )
+    if not isinstance(access, TokenAccess):
+        known = key if key in configuration.identities else "NAME"
+        table = access.identity if isinstance(access, GroupAccess) else known
+        output.say(f"After the CA has issued the certificate, write under [identities.{output.shown(table)}]:")
         output.say_verbatim('certificate = "CERTIFICATE.pem"', indent=2)
         return
     output.say("After the CA has issued the certificate, store it:")

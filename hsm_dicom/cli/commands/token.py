@@ -300,8 +300,8 @@ def clear_rejected_pin(
             metavar="TOKEN",
             show_default=False,
             autocompletion=token_and_identity_names,
-            help="A token: its NAME in the configuration, the NAME of an identity whose key is on it, or a pkcs11: "
-            "URI. Or a serial number, of a card too.",
+            help="A token: its NAME in the configuration, or a pkcs11: URI. Or a card: its card: URI. Or the NAME of "
+            "an identity, for the device of its key. Or a serial number.",
         ),
     ],
     module: Module = None,
@@ -318,7 +318,7 @@ def clear_rejected_pin(
     with open_configuration(config) as configuration:
         memory = RefusalMemory(configuration.state.folder)
         known_names = {*configuration.tokens, *configuration.identities}
-        named = token in known_names or token.lower().startswith("pkcs11:")
+        named = token in known_names or token.lower().startswith(("pkcs11:", "card:"))
         device = _device(configuration, token, module) if named else token
         count = memory.clear(device)
     if not (count or named):
@@ -327,16 +327,21 @@ def clear_rejected_pin(
             f"No refused PIN is recorded for a token or card with the serial number '{token}', and the "
             f"configuration has no token of this name (its tokens: {known})."
         )
-    which = f"of the token with serial {output.shown(device if isinstance(device, str) else device.serial)}"
+    which = f"of the device with serial {output.shown(device if isinstance(device, str) else device.serial)}"
     done = {0: f"No PIN {which} is recorded.", 1: f"The record of one PIN {which} was cleared."}
     output.outcome(True, done.get(count, f"The records of {count} PINs {which} were cleared."))
 
 
 def _device(configuration: Configuration, token: str, module: Path | None) -> Device:
-    """Return the key of a token's PIN refusals. The token may be absent if its serial number is unique."""
-    from hsm_dicom.cli.context import get_token_access
+    """Return the key of a device's PIN refusals. A token may be absent if its serial number is unique."""
+    from hsm_dicom.cli.context import find_card_access, get_token_access
+    from tokens.manager import default_manager
     from tokens.pkcs11.login.flags import device_name
+    from tokens.smartcard.check import card_info
 
+    card = find_card_access(configuration, token)
+    if card is not None:
+        return card_info(default_manager().cards, card.uri.card_part(), profiles=card.profiles).serial
     access = get_token_access(configuration, token, pin=None, module=module)
     section = configuration.tokens.get(access.name or "")
     serial = access.uri.serial or (section.serial if section else None)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hsm_dicom.cli.options import Config, Module, Operator, Record, SoPin, Verbose, identity_names, token_names
-
-if TYPE_CHECKING:
-    from hsm_dicom.config import Configuration
-    from hsm_dicom.config.devices import CardAccess
 
 
 def _device_names(incomplete: str) -> list[str]:
@@ -43,7 +39,7 @@ def reset_pin(
     --so-pin is the security officer's PIN of a token, the PUK of a PIV card, or the admin PIN of an OpenPGP card. It is
     presented once; a wrong one counts, too, and a device on which it is locked must be erased.
     """
-    from hsm_dicom.cli.context import get_token_access, open_configuration
+    from hsm_dicom.cli.context import find_card_access, get_token_access, open_configuration
     from hsm_dicom.cli.pin_sources import new_pin_source, pin_source_of
     from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
@@ -54,7 +50,7 @@ def reset_pin(
 
     officer, new = pin_source_of(so_pin, "--so-pin"), new_pin_source(new_pin, "--new-pin")
     with keep_record("token reset-pin", record) as ceremony, open_configuration(config) as configuration:
-        card = _find_card(configuration, token)
+        card = find_card_access(configuration, token)
         if card is not None:
             cards = default_manager().cards
             with open_card(cards, card.uri, memory=card.memory, profiles=card.profiles) as application:
@@ -71,16 +67,6 @@ def reset_pin(
         "services, then start or reload them.",
     )
     ceremony.print()
-
-
-def _find_card(configuration: Configuration, named: str) -> CardAccess | None:
-    """Return access to the card that a URI or an identity names; None if it is a token."""
-    from hsm_dicom.cli.context import get_card_access
-
-    section = configuration.identities.get(named) if named not in configuration.tokens else None
-    key = section.key if section is not None else None
-    on_card = named.lower().startswith("card:") or (key is not None and str(key).lower().startswith("card:"))
-    return get_card_access(configuration, named) if on_card else None
 
 
 def register(app: typer.Typer) -> None:

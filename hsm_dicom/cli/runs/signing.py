@@ -113,7 +113,8 @@ class SigningRun:
             parts += [f"{self.skipped} signed before"] if self.skipped else []
             parts += [f"{self.failed} failed"] if self.failed else []
             rate = f", {self.signed / seconds:,.0f} files/s" if self.signed > 9 else ""
-            output.outcome(not self.failed, f"{', '.join(parts)} in {seconds:.1f} s{rate}.")
+            is_done = bool(self.signed or self.skipped) and not self.failed
+            output.outcome(is_done, f"{', '.join(parts)} in {seconds:.1f} s{rate}.")
             self._report_incomplete()
             self._report_disagreement()
 

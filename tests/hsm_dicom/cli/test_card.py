@@ -42,6 +42,10 @@ def test_an_identity_on_a_card_is_checked_and_asks_for_its_certificate(
     assert "Identity card is CN=PIV 9C" in checked.said
     request = run("key", "csr", "card", "--config", config, "--subject", "CN=x")
     assert x509.load_pem_x509_csr(request.out.encode()).is_signature_valid
+    stored = run("key", "csr", "card", "--config", config, "--out", tmp_path / "card.csr").said
+    assert 'write under [identities.card]: certificate = "CERTIFICATE.pem"' in stored
+    cleared = run("token", "clear-rejected-pin", "card", "--config", config)
+    assert (cleared.status, "No PIN of the device" in cleared.said) == (exits.OK, True)
     assert run("card", "info", "card", "--config", config).status == exits.OK
     assert "hsm-dicom card info card shows the card" in run("token", "info", "card", "--config", config).err
 
@@ -58,6 +62,7 @@ def test_what_only_tokens_can_do_is_said_of_a_card(run: Run, put_in: PutIn, pin:
     result = run("key", "delete", URI, "--pin", pin, "--yes", "9c")
     assert result.status == exits.FAILED
     assert "is on a smart card" in result.err
+    assert 'give its identity a file instead: certificate = "node.pem"' in result.err
 
 
 @pytest.fixture
@@ -131,13 +136,17 @@ def test_check_tries_secrets_by_a_profile_of_the_configuration(
     assert document["handshakes_per_second"] > 0
 
 
-def test_a_wrong_pin_is_reported_once_and_then_not_presented(run: Run, put_in: PutIn, quick: None) -> None:
+def test_a_wrong_pin_is_reported_once_and_then_not_presented(
+    run: Run, put_in: PutIn, quick: None, tmp_path: Path
+) -> None:
     card = put_in(card="piv")
     wrong = set_pin("654321")
     refused = run("card", "check", "card:profile=piv", "--pin", wrong)
     assert refused.status == exits.REFUSED
     assert "2 retries left" in refused.err
     assert run("card", "check", "card:profile=piv", "--pin", wrong).status == exits.REFUSED
+    signed = run("sign", image(), "-o", tmp_path / "s.dcm", "--key", URI, "--pin", wrong)
+    assert (signed.status, signed.said.startswith("✗ no files signed")) == (exits.REFUSED, True)
     assert card.do("state")["tries"] == {"80": 2}
 
 

@@ -264,16 +264,17 @@ def test_refusals_are_cleared_by_a_name_or_its_uri(run: Run, token: TestToken, t
     wrong = ("token", "login", token.uri(pin=False), "--pin")
     run(*wrong, set_pin("not the pin"))
     assert (
-        "The record of one PIN of the token with serial"
+        "The record of one PIN of the device with serial"
         in run("token", "clear-rejected-pin", "ct-room", "--config", config).said
     )
     type_in(["token", "login", token.uri(pin=False)], [("PIN", os.environ[token.pin.removeprefix("env:")])])
     run(*wrong, set_pin("not the pin"))
     by_label = f"pkcs11:token={token.label.replace(' ', '%20')}"
-    assert "The record of one PIN of the token" in run("token", "clear-rejected-pin", by_label, "--module", MODULE).said
+    cleared = run("token", "clear-rejected-pin", by_label, "--module", MODULE)
+    assert "The record of one PIN of the device" in cleared.said
     for known in ("ct-room", "absent"):  # the configuration knows the serial: the token need not be there
         nothing = run("token", "clear-rejected-pin", known, "--config", config)
-        assert (nothing.status, "No PIN of the token" in nothing.said) == (exits.OK, True)
+        assert (nothing.status, "No PIN of the device" in nothing.said) == (exits.OK, True)
     nonsense = run("token", "clear-rejected-pin", "ct-rom", "--config", config)
     assert nonsense.status == exits.FAILED
     assert "(its tokens: ct-room, absent)" in nonsense.err
