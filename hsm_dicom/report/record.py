@@ -14,10 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from hsm_dicom.events import ConfigurationChanged, ConfigurationRead, Event
 from hsm_dicom.operators import current_operator
 from hsm_dicom.report.environment import make_environment
 from hsm_dicom.report.html_report import write_page
+from hsm_dicom.trust.certificates import name_text
+from tokens.csr import format_extended_usage
 from tokens.events import CeremonyStep, OperationOutcome
 
 SCHEMA = "hsm-dicom/record/1"
@@ -130,11 +134,26 @@ def write_record(target: Path, document: Mapping[str, Any]) -> None:
         **document,
         look=_LOOKS[OperationOutcome(document["outcome"])],
         looks=_LOOKS,
+        asked=_describe_request(document["request"]),
         file=target.name,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         version=version("hsm-dicom"),
     )
     write_page(page_of(target), page)
+
+
+def _describe_request(pem: str | None) -> dict[str, str]:
+    """Return what a certificate request asks for, in words; nothing without a request."""
+    if pem is None:
+        return {}
+    request = x509.load_pem_x509_csr(pem.encode("ascii"))
+    names, usages = [], []
+    for extension in request.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            names += [str(one.value) for one in extension.value]
+        elif isinstance(extension.value, x509.ExtendedKeyUsage):
+            usages += [format_extended_usage(one) for one in extension.value]
+    return {"subject": name_text(request.subject), "names": ", ".join(names), "usages": ", ".join(usages)}
 
 
 def _describe_file(kind: str, file: Path | None, content: bytes) -> dict[str, str]:

@@ -59,7 +59,10 @@ def test_the_life_of_a_key_is_on_record(run: Run, token: TestToken, tmp_path: Pa
     assert "J. &lt;b&gt;Kim&lt;/b&gt;" in page
 
     pem = tmp_path / "k.csr"
-    assert run("key", "csr", token.uri("k"), "--subject", "CN=x", "--out", pem, "--record", request).status == exits.OK
+    asked = ("--subject", "C=DE, CN=<x>", "--usage", "tls", "--dns", "ct1.example", "--ip", "10.0.0.7")
+    assert run("key", "csr", token.uri("k"), *asked, "--out", pem, "--record", request).status == exits.OK
+    page = request.with_suffix(".html").read_text()
+    assert all(one in page for one in ("CN=\\&lt;x\\&gt;,C=DE", "ct1.example, 10.0.0.7", "serverAuth, clientAuth"))
     record = read(request)
     assert record["request"] == pem.read_text()
     assert record["key"]["spki_sha256"] == fingerprint
