@@ -182,6 +182,8 @@ def describe_mistake(error: ErrorDetails, model: type[BaseModel] = Configuration
     if kind == "without_tokens":
         name = context["key"]
         return f"{name} is for a key on several tokens.", f"Name the tokens with tokens =, or remove {name}."
+    if kind == "tls_switch":
+        return "The value must be true, false or auto.", 'Write next_in_tls = true, or next_in_tls = "auto".'
     if kind == "without_next":
         name = context["key"]
         return f"{name} is for an identity with a successor.", f'Write next = "NAME", or remove {name}.'

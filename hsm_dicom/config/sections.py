@@ -98,6 +98,12 @@ def _key_id(value: object) -> bytes:
         raise PydanticCustomError("key_id", "") from None
 
 
+def _tls_switch(value: bool | str) -> bool | str:
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise PydanticCustomError("tls_switch", "")
+
+
 def _login_failures(value: object) -> frozenset[DeviceFailure]:
     if not isinstance(value, list):
         raise PydanticCustomError("frozen_set_type", "")
@@ -240,8 +246,9 @@ class IdentitySection(Section):
     """The NAME of the identity that succeeds this one, with another key: [Replace a key](../howto/replace-a-key.md)."""
     next_signs_from: datetime.date | None = None
     """With `next`: the day from which the successor signs instead of this identity, in UTC, such as 2030-01-15."""
-    next_in_tls: bool | None = None
-    """With `next`: listeners and peers show the successor instead of this identity, from the next start or reload."""
+    next_in_tls: Annotated[bool | Literal["auto"] | None, PlainValidator(_tls_switch)] = None
+    """With `next`: listeners and peers show the successor instead of this identity, from the next start or reload. With
+    "auto", a peer that this node calls is shown the successor first, and this identity where it refuses that."""
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:

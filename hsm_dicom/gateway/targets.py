@@ -17,6 +17,7 @@ from hsm_dicom.network.requestor import secure_connection
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.transport.plain import PlainTransport
 from hsm_dicom.transport.port import Secured, SecureTransport
+from hsm_dicom.transport.succession import SuccessorRefusedError
 
 CONNECT_SECONDS = 15.0
 _LEAST_SECONDS = 0.05
@@ -56,6 +57,12 @@ class PeerTarget:
 
     def connect(self) -> Secured:
         """See `Target`. Raises `ConnectError`, `HandshakeError` and `PeerNotAuthorisedError`."""
+        try:
+            return self._connect()
+        except SuccessorRefusedError:  # the next connection shows the old certificate
+            return self._connect()
+
+    def _connect(self) -> Secured:
         deadline = time.monotonic() + self._seconds
         connection = connect_tcp(f"'{self.name}' at {self._peer.address}", self._addresses, self._seconds)
         left = max(deadline - time.monotonic(), _LEAST_SECONDS)

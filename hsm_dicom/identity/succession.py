@@ -3,7 +3,8 @@
     [identities.node]
     next            = "node-2027"
     next_signs_from = 2027-01-15      # signatures switch on this day, in UTC
-    next_in_tls     = false           # TLS switches when this is true, at the next start or reload
+    next_in_tls     = false           # TLS switches when this is true, at the next start or reload; with "auto",
+                                      # a peer that is called is shown the successor first
 
     stages: planned -> overlapping -> retired
 
@@ -42,12 +43,17 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Succession:
-    """An identity and its successor. `signs_from` is None if signatures do not switch."""
+    """An identity and its successor. `signs_from` is None if signatures do not switch.
+
+    With `is_automatic`, a peer that this node calls is shown the successor first, and the identity itself where the
+    peer refuses it; listeners show the identity.
+    """
 
     name: str
     successor: str
     signs_from: date | None
     in_tls: bool
+    is_automatic: bool = False
 
     def has_switched(self, use: Use, day: date | None = None) -> bool:
         """Return whether the successor serves this use on the day, by default today."""
@@ -61,6 +67,8 @@ class Succession:
         `is_in_tls` is whether listeners or peers name the identity, and `may_sign` whether its certificate is for
         signatures. One that serves for neither is regarded as one that signs.
         """
+        if is_in_tls and self.is_automatic:
+            return Stage.OVERLAPPING
         switched = [self.has_switched(Use.TLS)] if is_in_tls else []
         if may_sign or not is_in_tls:
             switched.append(self.has_switched(Use.SIGNING, day))
@@ -71,7 +79,8 @@ def find_succession(name: str, section: IdentitySection) -> Succession | None:
     """Return the succession that the table of an identity describes; None if it names no successor."""
     if section.next is None:
         return None
-    return Succession(name, section.next, section.next_signs_from, bool(section.next_in_tls))
+    switch = section.next_in_tls
+    return Succession(name, section.next, section.next_signs_from, switch is True, is_automatic=switch == "auto")
 
 
 def find_successions(configuration: Configuration) -> dict[str, Succession]:

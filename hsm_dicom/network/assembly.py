@@ -17,6 +17,7 @@ from hsm_dicom.transport.iscl import ISCLTransport
 from hsm_dicom.transport.iscl_keys import ISCLKeys
 from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.transport.sockets import READ_SECONDS
+from hsm_dicom.transport.succession import Side, SuccessionTransport
 from hsm_dicom.transport.tls import TLSTransport
 from hsm_dicom.trust import CertificateValidator
 
@@ -43,14 +44,21 @@ def make_peer_transport(
     validator: CertificateValidator,
     keys: ISCLKeys | None = None,
     hooks: ISCLHooks | None = None,
+    *,
+    successor: Identity | None = None,
 ) -> SecureTransport:
     """Make the transport to a peer. Raises as `make_listener_transport` does.
 
     A single name of the peer is checked in the handshake; several names, a subject or pins are checked right after it,
-    before DICOM begins.
+    before DICOM begins. A `successor` is shown first, and `identity` where the peer refuses it: with TLS alone, by a
+    current profile.
     """
     if peer.iscl is None:
-        return _make_peer_tls(peer, identity, validator)
+        own = _make_peer_tls(peer, identity, validator)
+        if successor is None or identity is None or peer.legacy is not None:
+            return own
+        first = Side(successor, _make_peer_tls(peer, successor, validator))
+        return SuccessionTransport(peer.name, peer.address, first, Side(identity, own))
     outer = _make_peer_tls(peer, identity, validator) if peer.iscl.over_tls else None
     return _make_iscl(peer.iscl, keys, outer, READ_SECONDS, hooks)
 

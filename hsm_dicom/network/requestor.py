@@ -43,6 +43,7 @@ from hsm_dicom.transport.events import (
 from hsm_dicom.transport.port import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.transport.pump import join_pump
 from hsm_dicom.transport.sockets import READ_SECONDS, set_no_delay
+from hsm_dicom.transport.succession import SuccessorRefusedError
 from tokens.printable import format_seconds
 
 _END_SECONDS = 20.0
@@ -88,7 +89,11 @@ def associate(
     """
     timeouts = timeouts or Timeouts(answer=peer.answer_seconds)
     secured = secure(peer, transport, timeouts)
-    association, ending = _request(peer, secured, calling_ae_title, contexts, timeouts)
+    try:
+        association, ending = _request(peer, secured, calling_ae_title, contexts, timeouts)
+    except SuccessorRefusedError:  # TLS 1.3: after the handshake; the next one shows the old certificate
+        secured = secure(peer, transport, timeouts)
+        association, ending = _request(peer, secured, calling_ae_title, contexts, timeouts)
     opened = Opened(association, secured.facts, secured, ending)
     _report_opened(peer, calling_ae_title, secured.facts)
     try:
@@ -115,20 +120,25 @@ def secure(peer: Peer, transport: SecureTransport, timeouts: Timeouts | None = N
     Raises `ConnectError`, `HandshakeError` and `PeerNotAuthorisedError`.
     """
     timeouts = timeouts or Timeouts(answer=peer.answer_seconds)
-    return secure_connection(peer, transport, _connect(peer, timeouts.connect), timeouts.handshake)
+    try:
+        return secure_connection(peer, transport, _connect(peer, timeouts.connect), timeouts.handshake)
+    except SuccessorRefusedError:
+        return secure_connection(peer, transport, _connect(peer, timeouts.connect), timeouts.handshake)
 
 
 def secure_connection(peer: Peer, transport: SecureTransport, connection: socket.socket, seconds: float) -> Secured:
     """Secure a TCP connection to a peer within `seconds`, and check its identity. Closes the connection if that fails.
 
-    Raises `HandshakeError` and `PeerNotAuthorisedError`.
+    Raises `HandshakeError` and `PeerNotAuthorisedError`; `SuccessorRefusedError` if a new connection shows the peer
+    another certificate.
     """
     set_no_delay(connection)
     try:
         secured = transport.connect(connection, _at(peer), seconds)
     except HandshakeError as failed:
         connection.close()
-        _report_refused(peer, str(failed), failed)
+        if not isinstance(failed, SuccessorRefusedError):
+            _report_refused(peer, str(failed), failed)
         raise
     except BaseException:
         connection.close()
@@ -215,6 +225,9 @@ def _make_failure(
         )
         return AssociationRejectedError(sentence, answer.result, answer.result_source or 0, answer.diagnostic or 0)
     refused = _refusal_in(secured, _at(peer))
+    other = None if refused is None or secured.refuse is None else secured.refuse(refused)
+    if other is not None:
+        return other
     if refused is not None:
         _report_refused(peer, str(refused), refused)
         return refused

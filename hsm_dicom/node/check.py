@@ -363,7 +363,7 @@ class _Check:
 
     def _check_side(self, place: KeyPath, owner: KeyPath, side: ListenerPlan | PeerPlan) -> bool | None:
         """Return whether a listener or peer can be opened; None if nobody logged in to its tokens."""
-        shown = side.identities if isinstance(side, ListenerPlan) else (side.identity,) if side.identity else ()
+        shown = side.identities
         for table in (*(("identities", one.name) for one in shown), owner, ("trust",)):
             if self.problems.is_unresolved(*table):
                 what = f"The route cannot be used until [{'.'.join(table)}] is corrected."

@@ -143,7 +143,7 @@ def open_resources(endpoint: ListenerPlan | PeerPlan, plan: NodePlan, *, pin: Pi
     """Open the identities, the trust and the secret keys of one listener or peer, all or none of them."""
     shown: tuple[IdentityAccess, ...]
     if isinstance(endpoint, PeerPlan):
-        iscl, shown = endpoint.peer.iscl, (endpoint.identity,) if endpoint.identity else ()
+        iscl, shown = endpoint.peer.iscl, endpoint.identities
     else:
         iscl, shown = endpoint.settings.iscl, endpoint.identities
     with contextlib.ExitStack() as undo:
@@ -165,9 +165,9 @@ def make_transport(
     """Return the transport of a listener or to a peer, with what `open_resources` has opened. `hooks` are for ISCL."""
     if isinstance(endpoint, ListenerPlan):
         return OpenedListener(endpoint.settings, resources).transport()
-    identity = next(iter(resources.identities), None)
+    identity, successor = (*resources.identities, None, None)[:2]
     validator = resources.validator or plan.trust.open()
-    return make_peer_transport(endpoint.peer, identity, validator, resources.keys, hooks)
+    return make_peer_transport(endpoint.peer, identity, validator, resources.keys, hooks, successor=successor)
 
 
 def open_identity(access: IdentityAccess, *, pin: PinSource | None = None) -> Identity:

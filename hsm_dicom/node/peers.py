@@ -77,6 +77,7 @@ class PeerCompiler:
             peer=peer,
             calling_ae_title=title or "",
             identity=identity if needs_identity else None,
+            successor=self._find_successor(peer, identity) if needs_identity else None,
             keys=keys,
             identity_problem=missing if needs_identity else None,
             title_problem=untitled,
@@ -129,6 +130,13 @@ class PeerCompiler:
             if known
             else f'Write [identities.NAME], and identity = "NAME" in [peers.{name}].',
         )
+
+    def _find_successor(self, peer: Peer, identity: IdentityAccess | None) -> IdentityAccess | None:
+        """Return the successor that this peer is shown first; None if TLS does not switch by itself."""
+        one = None if identity is None else find_successions(self._configuration).get(identity.name)
+        if one is None or not one.is_automatic or peer.iscl is not None or peer.legacy is not None:
+            return None
+        return self._identities.get(one.successor)
 
     def _find_calling_ae_title(self, section: PeerSection) -> str | None:
         if section.calling_ae_title is not None:

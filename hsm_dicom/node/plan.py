@@ -52,6 +52,7 @@ class SecretKeysPlan:
 class PeerPlan:
     """One peer. `identity` is the one that we show it, `keys` are for ISCL.
 
+    `successor` is shown first, and `identity` where the peer refuses it (`next_in_tls = "auto"`).
     `identity_problem` and `title_problem` keep this node from connecting to the peer: its identity, or its calling AE
     title, is not given. They are no mistakes of the file, since a peer that only calls this node needs neither.
     """
@@ -59,9 +60,15 @@ class PeerPlan:
     peer: Peer
     calling_ae_title: str = ""
     identity: IdentityAccess | None = None
+    successor: IdentityAccess | None = None
     keys: SecretKeysPlan | None = None
     identity_problem: Problem | None = None
     title_problem: Problem | None = None
+
+    @property
+    def identities(self) -> tuple[IdentityAccess, ...]:
+        """The identity, and its successor behind it, as far as there are any."""
+        return tuple(one for one in (self.identity, self.successor) if one is not None)
 
     @property
     def connect_problems(self) -> tuple[Problem, ...]:

@@ -38,7 +38,8 @@ class SuccessionRemark:
 class SuccessionStatus:
     """An identity and its successor. `tables` are the listeners and peers that name either.
 
-    `signs` and `in_tls` are the names of those that serve this now; `signs` is None if the identity is not for it.
+    `signs` and `in_tls` are the names of those that serve this now: of both, separated by a comma, if TLS switches by
+    itself; `signs` is None if the identity is not for it.
     """
 
     succession: Succession
@@ -90,7 +91,7 @@ def describe_succession(
         succession=one,
         stage=stage,
         signs=None if not signs else one.successor if one.has_switched(Use.SIGNING, day) else one.name,
-        in_tls=one.successor if one.has_switched(Use.TLS) else one.name,
+        in_tls=_describe_tls(one),
         tables=tables,
         deletion=_describe_deletion(plan, one),
         next_step=_describe_retirement(one)
@@ -149,6 +150,12 @@ def _review_signatures(
         )
 
 
+def _describe_tls(one: Succession) -> str:
+    if one.is_automatic:
+        return f"{one.successor}, {one.name}"
+    return one.successor if one.has_switched(Use.TLS) else one.name
+
+
 def _find_stage(one: Succession, old: x509.Certificate | None, tables: tuple[str, ...], now: datetime) -> Stage:
     return one.find_stage(is_in_tls=bool(tables), may_sign=_may_sign(one, old), day=now.date())
 
@@ -185,6 +192,12 @@ def _find_next_step(one: Succession, tables: tuple[str, ...], new: x509.Certific
     if new.not_valid_before_utc > now:
         return (
             f"Wait for the certificate of {one.successor}, which is valid from {new.not_valid_before_utc:%Y-%m-%d} on."
+        )
+    if tables and one.is_automatic:
+        return (
+            f"When no event successor-refused comes any more, and callers accept the pins of both, end the overlap: "
+            f"hsm-dicom identity rollover {shlex.quote(one.name)} --write, and start or reload what uses "
+            f"{', '.join(tables)}."
         )
     if tables and not one.in_tls:
         return (

@@ -41,11 +41,21 @@ class HandshakeError(TLSError):
     """No secure connection came about.
 
     `peer` says who, as well as it is known: an address, and the subject of a certificate that was refused. `verdict`
-    is the verdict on that certificate. The text is one sentence that names both.
+    is the verdict on that certificate. `alert` is the peer's, by OpenSSL's name in capitals without prefix, or empty.
+    The text is one sentence that names both.
     """
 
-    def __init__(self, reason: FailureReason, peer: str, sentence: str, verdict: TrustVerdict | None = None) -> None:
+    def __init__(
+        self,
+        reason: FailureReason,
+        peer: str,
+        sentence: str,
+        verdict: TrustVerdict | None = None,
+        *,
+        alert: str = "",
+    ) -> None:
         super().__init__(sentence)
+        self.alert = alert
         self.reason = reason
         self.peer = peer
         self.verdict = verdict

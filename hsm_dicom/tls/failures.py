@@ -164,7 +164,7 @@ def alert_meaning(error: ssl.SSLError) -> str | None:
 
 def make_peer_refusal(name: str, peer: str) -> HandshakeError:
     """Make the error for an alert of the peer; `name` is that of RFC 8446, 6, in capitals."""
-    return HandshakeError(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {_meaning(name)}.")
+    return HandshakeError(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {_meaning(name)}.", alert=name)
 
 
 def _meaning(name: str) -> str:

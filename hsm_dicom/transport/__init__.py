@@ -4,6 +4,7 @@
 |------------|--------------------------------------------------------------------------------------------|
 | port       | `SecureTransport`: the interface of a transport, and the facts of a connection             |
 | tls        | TLS as a transport                                                                         |
+| succession | TLS to a peer while our key is replaced: the successor first, the old key where refused     |
 | legacy_tls | a retired TLS profile as a transport                                                       |
 | plain      | no transport security, for devices that support neither TLS nor ISCL                       |
 | iscl       | ISCL as a transport, by itself or inside TLS                                               |

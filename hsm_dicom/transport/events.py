@@ -53,6 +53,21 @@ class HandshakeFailed(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SuccessorRefused(NetworkEvent):
+    """A peer refused the successor of an identity, with `next_in_tls = "auto"`, and is shown the old certificate again.
+
+    Emitted once for each start or reload. `alert` is the peer's (RFC 8446, 6.2), `certificate_serial` that of the
+    successor, in hexadecimal.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    alert: str
+    identity: str
+    successor: str
+    certificate_serial: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionRejected(NetworkEvent):
     """A connection was refused before an association, for a reason other than its handshake.
 

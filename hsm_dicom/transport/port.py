@@ -8,11 +8,12 @@ calls the accepting side in steps, because a peer or a token may be slow; the co
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from hsm_dicom.tls import PeerCertificate, SuiteAlgorithms, get_suite_algorithms
+from hsm_dicom.tls import HandshakeError, PeerCertificate, SuiteAlgorithms, get_suite_algorithms
 
 
 class Wants(Enum):
@@ -72,10 +73,15 @@ class ConnectionFacts:
 
 @dataclass(frozen=True)
 class Secured:
-    """A secured connection: the socket for DICOM, and the facts."""
+    """A secured connection: the socket for DICOM, and the facts.
+
+    `refuse` takes an alert of the peer that came after the handshake. It returns the error to raise if a new connection
+    shows the peer another certificate, else None; it is None where there is no other one.
+    """
 
     socket: socket.socket = field(repr=False)
     facts: ConnectionFacts
+    refuse: Callable[[HandshakeError], HandshakeError | None] | None = field(default=None, repr=False)
 
 
 class Handshake(Protocol):

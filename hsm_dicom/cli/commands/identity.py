@@ -92,6 +92,10 @@ def rollover(
         ),
     ] = None,
     back: Annotated[bool, typer.Option("--back", help="Switch TLS back to the identity itself.")] = False,
+    auto: Annotated[
+        bool,
+        typer.Option("--auto", help="Show peers that are called the successor first, and the identity if refused."),
+    ] = False,
     write: Annotated[bool, typer.Option("--write", help="Write the line into the configuration file.")] = False,
     record: Record = None,
     operator: Operator = None,
@@ -114,9 +118,12 @@ def rollover(
     day = _day(signs_from)
     if back and day is not None:
         raise typer.BadParameter("It is for TLS; leave --signs-from out.", param_hint="--back")
+    if auto and (back or day is not None):
+        raise typer.BadParameter("Give one of --auto, --back and --signs-from.", param_hint="--auto")
     _require_write(record, write)
     use = Use.TLS if day is None else Use.SIGNING
-    key, value = ("next_in_tls", "false" if back else "true") if day is None else ("next_signs_from", day.isoformat())
+    shown = '"auto"' if auto else "false" if back else "true"
+    key, value = ("next_in_tls", shown) if day is None else ("next_signs_from", day.isoformat())
     with keep_record("identity rollover", record) as ceremony, open_plan(config) as plan:
         one = _require_succession(plan, name)
         tables = find_tables(plan, name, one.successor)

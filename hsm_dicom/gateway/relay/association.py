@@ -161,10 +161,26 @@ class RelayedAssociation:
     def _serve(self) -> None:
         call = self.call
         try:
-            secured = call.target.connect()
+            target, answer = self._request(call.target.connect())
+            if isinstance(answer, Unanswered) and target.refuse_certificate(call.target.name):
+                target.close()
+                self._target = None
+                target, answer = self._request(call.target.connect())
         except Exception as error:  # a device, a library or the system: the caller gets an answer whatever it was
             self._refuse(f"its target '{call.target.name}' cannot be reached: {error}", is_target_down=True)
             return
+        if isinstance(answer, Unanswered):
+            self._end_unanswered(answer, target)
+            return
+        self._observer.note_reached(call)
+        if answer.type == ASSOCIATE_AC:
+            self._accept(answer, target)
+        else:
+            self._pass_refusal(answer)
+
+    def _request(self, secured: Secured) -> tuple[Leg, PDU | Unanswered]:
+        """Request the association of a target that is connected."""
+        call = self.call
         self._target = target = Leg(secured)
         answer = request_association(
             self._caller,
@@ -174,14 +190,7 @@ class RelayedAssociation:
             self._waiting,
             lambda: self._must_stop,
         )
-        if isinstance(answer, Unanswered):
-            self._end_unanswered(answer, target)
-            return
-        self._observer.note_reached(call)
-        if answer.type == ASSOCIATE_AC:
-            self._accept(answer, target)
-        else:
-            self._pass_refusal(answer)
+        return target, answer
 
     def _end_unanswered(self, unanswered: Unanswered, target: Leg) -> None:
         failure = unanswered.failure

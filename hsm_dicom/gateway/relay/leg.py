@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 
+from hsm_dicom.tls.failures import find_late_refusal
 from hsm_dicom.transport.port import ConnectionFacts, Secured
 from hsm_dicom.transport.pump import join_pump
 from hsm_dicom.transport.sockets import acknowledge_at_once, set_no_delay
@@ -28,6 +29,7 @@ class Leg:
     def __init__(self, secured: Secured) -> None:
         self.socket = secured.socket
         self.facts: ConnectionFacts = secured.facts
+        self._refuse = secured.refuse
         self.error: OSError | None = None
         self.has_ended = False
         self.has_shut = False
@@ -51,6 +53,16 @@ class Leg:
     def is_lost(self) -> bool:
         """Whether nothing can be sent any more."""
         return self.error is not None
+
+    def refuse_certificate(self, name: str) -> bool:
+        """Return whether the other end refused our certificate after the handshake, and a new connection shows another.
+
+        `name` is that of the other end.
+        """
+        if self._refuse is None or not isinstance(self.error, ssl.SSLError):
+            return False
+        refusal = find_late_refusal(self.error, f"'{name}'")
+        return refusal is not None and self._refuse(refusal) is not None
 
     def receive(self, space: memoryview) -> int:
         """Receive into memory, and return how many octets; 0 if there are none now, or no more at all."""

@@ -232,4 +232,4 @@ def list_accesses(endpoint: Endpoint) -> tuple[IdentityAccess, ...]:
         return endpoint.identities
     if isinstance(endpoint, RoutePlan):
         return () if endpoint.signer is None else (endpoint.signer,)
-    return () if endpoint.identity is None else (endpoint.identity,)
+    return endpoint.identities

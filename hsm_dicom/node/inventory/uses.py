@@ -20,7 +20,9 @@ class Uses:
         listeners = {
             one for one, plan in self.plan.listeners.items() if name in (identity.name for identity in plan.identities)
         }
-        peers = {one for one, plan in self.plan.peers.items() if plan.identity and plan.identity.name == name}
+        peers = {
+            one for one, plan in self.plan.peers.items() if name in (identity.name for identity in plan.identities)
+        }
         routes = {
             one
             for one, route in self.plan.routes.items()

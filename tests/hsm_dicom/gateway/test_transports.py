@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from pynetdicom import build_context
@@ -26,7 +27,10 @@ from hsm_dicom.network.errors import AssociationRejectedError
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import ISCLExemption, ListenerSettings, Peer
+from hsm_dicom.tls import DEFAULT
+from hsm_dicom.transport.events import HandshakeFailed, SuccessorRefused
 from hsm_dicom.transport.port import SecureTransport
+from hsm_dicom.transport.succession import Side, SuccessionTransport
 from tests.hsm_dicom.gateway.routes import (
     LOOPBACK,
     Gateway,
@@ -42,9 +46,10 @@ from tests.hsm_dicom.gateway.routes import (
 from tests.hsm_dicom.gateway.test_relay import ECHO, REQUEST, read_to_the_end
 from tests.hsm_dicom.iscl.lines import settings
 from tests.hsm_dicom.network.nodes import CT1, QUICK, TIMEOUTS, node, transport_to
-from tests.hsm_dicom.network.pdus import p_data, read_exactly, types_until_the_end
+from tests.hsm_dicom.network.pdus import associate_rq, p_data, read_exactly, types_until_the_end
 from tests.hsm_dicom.network.test_threads import TRANSPORTS, none_left, sides, two_parties
 from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.pki import Authority
 from tests.softhsm import TestToken
 
 
@@ -130,6 +135,26 @@ def test_a_lost_connection_becomes_one_abort_at_the_other_end(
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         gone.close()
         assert read_to_the_end(other) == abort_pdu(2, 0)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_target_that_refuses_the_successor_gets_the_old_certificate_in_the_same_association(
+    hospital: Hospital, version: ssl.TLSVersion
+) -> None:
+    own, successor = hospital.peer("CT 1"), hospital.peer("CT 1", issuer=Authority("the new CA"))
+    profile = replace(DEFAULT, maximum_version=version)
+    with node(hospital, transform=lambda settings: replace(settings, profile=profile)) as far:
+        peer = far.peer()
+        sides = [Side(one, transport_to(peer, hospital, one)) for one in (successor, own)]
+        target = PeerTarget(peer, SuccessionTransport("node", peer.address, *sides))
+        with gateway(peer, target=target) as running:
+            for _ in range(2):
+                with running.call() as caller:
+                    caller.sendall(associate_rq(called=b"NODE"))
+                    assert read_exactly(caller, 1) == b"\x02"
+        assert len(far.of(SuccessorRefused)) == 1
+        assert len([one for one in far.of(HandshakeFailed) if one.name == "main"]) == 1
+        assert not running.of(RelayRefused)
 
 
 def test_a_secured_caller_needs_a_certificate_of_the_route(hospital: Hospital) -> None:

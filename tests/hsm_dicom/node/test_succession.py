@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,12 +12,18 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hsm_dicom.config import Severity
+from hsm_dicom.events import Event, subscribe
 from hsm_dicom.identity import Stage
+from hsm_dicom.network.assembly import make_peer_transport
 from hsm_dicom.network.echo import echo
 from hsm_dicom.node import Service, check_configuration, open_listener, open_peer, read_plan
 from hsm_dicom.node.inventory import Kind, Urgency, take_inventory
+from hsm_dicom.node.opening import OpenedListener, open_resources
 from hsm_dicom.node.succession import describe_succession, find_tables
+from hsm_dicom.tls import DEFAULT
 from hsm_dicom.tls.facts import spki_sha256
+from hsm_dicom.transport.events import HandshakeFailed, HandshakeSucceeded, SuccessorRefused
+from hsm_dicom.transport.succession import REFUSAL_SECONDS, Side, SuccessionTransport
 from tests.hsm_dicom.network.nodes import TIMEOUTS
 from tests.pki import NOW, Authority, Identity, new_key
 from tests.ports import free_port
@@ -23,6 +31,7 @@ from tests.ports import free_port
 Write = Callable[..., Path]
 
 ROOT = Authority()
+OTHER_ROOT = Authority("the new CA")
 DAY = timedelta(days=1)
 TODAY: date = NOW.date()
 
@@ -47,9 +56,7 @@ def write(tmp_path: Path, keys: dict[str, Identity]) -> Write:
         (tmp_path / "ca.pem").write_bytes(ROOT.pem)
         for name in ("node", successor):
             (tmp_path / f"{name}.pem").write_bytes(keys[name].pem)
-            secret = tmp_path / f"{name}.key"
-            secret.write_bytes(keys[name].key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            secret.chmod(0o600)
+            write_key(tmp_path / f"{name}.key", keys[name])
             text += f'[identities.{name}]\nkey = "file:{name}.key"\ncertificate = "{name}.pem"\nallow = ["file-key"]\n'
             text += lines if name == "node" else ""
         file = tmp_path / "hsm-dicom.toml"
@@ -58,6 +65,11 @@ def write(tmp_path: Path, keys: dict[str, Identity]) -> Write:
         return file
 
     return write_file
+
+
+def write_key(file: Path, identity: Identity) -> None:
+    file.write_bytes(identity.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.chmod(0o600)
 
 
 def remarks(file: Path) -> dict[str, tuple[Severity, str]]:
@@ -71,6 +83,7 @@ def remarks(file: Path) -> dict[str, tuple[Severity, str]]:
         ('next = "nobody"\n', "identities.node.next", "There is no [identities.nobody] in this file."),
         ('next = "node"\n', "identities.node.next", "The successors of identity 'node' lead back to 'node'."),
         ("next_in_tls = true\n", "identities.node", "next_in_tls is for an identity with a successor."),
+        ('next = "second"\nnext_in_tls = "yes"\n', "identities.node.next_in_tls", "must be true, false or auto"),
         ('next = "second"\nnext_signs_from = "soon"\n', "identities.node.next_signs_from", "must be a date"),
     ],
 )
@@ -184,3 +197,72 @@ def test_a_peer_without_an_identity_takes_the_only_one_that_is_no_successor(
     assert plan.peers["same"].identity is not None
     assert plan.peers["same"].identity.name == "node"
     assert find_tables(plan, "second") == ()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_peer_that_refuses_the_successor_is_shown_the_old_certificate(
+    write: Write, keys: dict[str, Identity], version: ssl.TLSVersion
+) -> None:
+    keys = {**keys, "moved": OTHER_ROOT.issue("CT 1", key=new_key("rsa2048"))}
+    file = write('next = "second"\nnext_in_tls = "auto"\n', more=network(free_port(), keys))
+    (file.parent / "second.pem").write_bytes(keys["moved"].pem)
+    write_key(file.parent / "second.key", keys["moved"])
+    plan = read_plan(file)
+    assert plan.peers["same"].identities[1].name == "second"
+    trusted: list[bytes] = [ROOT.pem]
+
+    def load() -> OpenedListener:
+        (file.parent / "ca.pem").write_bytes(b"".join(trusted))
+        opened = open_listener(read_plan(file), "main")
+        profile = replace(DEFAULT, maximum_version=version)
+        return replace(opened, settings=replace(opened.settings, profile=profile))
+
+    heard: list[Event] = []
+
+    def call(*, times: int = 1) -> list[str]:
+        """Return the pins that the listener saw, and check that no association failed."""
+        heard.clear()
+        with open_peer(read_plan(file), "same") as (peer, transport, title):
+            for _ in range(times):
+                assert echo(peer, transport, title, TIMEOUTS).done
+        return [one.spki_sha256 for one in heard if isinstance(one, HandshakeSucceeded) and one.name == "main"]
+
+    def count(kind: type[Event], name: str) -> int:
+        return sum(isinstance(one, kind) and getattr(one, "name", "") == name for one in heard)
+
+    old, new = (spki_sha256(keys[name].certificate) for name in ("node", "moved"))
+    with subscribe(heard.append), Service(load) as service:
+        assert call(times=2) == [old, old]
+        assert (count(HandshakeFailed, "main"), count(HandshakeFailed, "same")) == (1, 0)
+        [event] = [one for one in heard if isinstance(one, SuccessorRefused)]
+        assert (event.alert, event.identity, event.successor) == ("unknown_ca", "node", "second")
+        moment = 0.0
+        with open_resources(plan.peers["same"], plan) as resources:
+            node, second = resources.identities
+            assert resources.validator is not None
+            peer = plan.peers["same"].peer
+            own, first = (Side(one, make_peer_transport(peer, one, resources.validator)) for one in (node, second))
+            transport = SuccessionTransport("same", "", first, own, clock=lambda: moment)
+            heard.clear()
+            for seconds in (0.0, REFUSAL_SECONDS - 1, REFUSAL_SECONDS, REFUSAL_SECONDS + 1):
+                moment = seconds
+                assert echo(peer, transport, "NODE", TIMEOUTS).done
+        assert (count(HandshakeFailed, "main"), count(SuccessorRefused, "same")) == (2, 1)
+        trusted.append(OTHER_ROOT.pem)
+        assert service.reload()
+        assert call(times=2) == [new, new]
+        assert count(HandshakeFailed, "main") == 0
+
+
+def test_with_auto_the_old_certificate_serves_until_the_new_one_is_valid(
+    write: Write, keys: dict[str, Identity]
+) -> None:
+    file = write('next = "early"\nnext_in_tls = "auto"\n', "early", more=network(free_port(), keys))
+    assert remarks(file).keys() <= {"identities.node.certificate"}
+    with (
+        Service(lambda: open_listener(read_plan(file), "main")),
+        open_peer(read_plan(file), "same") as (peer, transport, title),
+    ):
+        assert echo(peer, transport, title, TIMEOUTS).done
+    status = describe_succession(read_plan(file), "node", {name: one.certificate for name, one in keys.items()})
+    assert (status.stage, status.in_tls) == (Stage.OVERLAPPING, "early, node")
