@@ -129,7 +129,9 @@ class HoldingAssociation(RelayedAssociation):
         else:
             self._waiting.forget(self._connected)
             self._is_target_away = back.is_paused = True
-            self._reopening = Reopening(self.call, acceptance, self._connected.give_away(), self._alarm)
+            left = self._connected.give_away()
+            left.has_ended = left.has_ended or back.framing.aborted  # nothing follows an A-ABORT
+            self._reopening = Reopening(self.call, acceptance, left, self._alarm)
         return True
 
     def _end_reopening(self, now: float, reopening: Reopening, forth: HoldingFlow, back: MessageFlow) -> bool:

@@ -276,6 +276,8 @@ def test_a_target_that_leaves_while_the_object_is_held_is_connected_again(
         time.sleep(0.1)
         holder.may_go_on.set()
         with route.accept() as again:
+            if ending == "abort":
+                assert far.recv(1) == b""  # closed, and not asked for a release first
             receive_held(again)
             again.sendall(store_rsp())
             assert read_message(caller).status == 0
