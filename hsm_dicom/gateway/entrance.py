@@ -14,16 +14,17 @@ from hsm_dicom.transport.port import Secured
 
 
 class Entrance:
-    """The routes of one listener. `otherwise` serves called AE titles of no route, such as those of the node itself.
-
-    `refused` counts associations that belong to no route.
-    """
+    """The routes of one listener. `otherwise` serves called AE titles of no route, such as those of the node itself."""
 
     def __init__(self, name: str, routes: Sequence[Route], otherwise: Serve | None = None) -> None:
         self.name = name
-        self.refused = 0
         self._routes = tuple(routes)
         self._otherwise = otherwise
+
+    @property
+    def route_names(self) -> tuple[str, ...]:
+        """The names of the routes."""
+        return tuple(route.settings.name for route in self._routes)
 
     def replace(self, routes: Sequence[Route]) -> None:
         """Use other routes for new associations."""
@@ -55,6 +56,5 @@ class Entrance:
             return self._otherwise(secured, address, request)
         known = [title for route in routes for title in route.settings.called_ae_titles]
         refused = refuse_called(request.called_ae_title, list(dict.fromkeys(known)))
-        self.refused += 1
         report_refusal(self.name, refused, secured.facts, address, request)
         return rejection(refused.refusal.result, refused.refusal.source, refused.refusal.reason)

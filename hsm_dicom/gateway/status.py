@@ -84,6 +84,28 @@ class RouteStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListenerStatus:
+    """An address at which callers arrive. Each connection is counted in one of the others when it is known what it is.
+
+    `identified` requested an association that a route, or this node itself, served; `rejected` got an A-ASSOCIATE-RJ;
+    `left` closed before they requested anything.
+    """
+
+    name: str
+    """The name of a secured listener or of a socket, or host and port."""
+    transport: str
+    """How callers secure the connection: "TLS", "ISCL", "ISCL in TLS", or "plain DICOM"."""
+    routes: tuple[str, ...]
+    accepted: int
+    identified: int
+    rejected: int
+    left: int
+    refused: Mapping[str, int]
+    """Connections that were refused before they requested an association, by the reason in their events."""
+    last_refused: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenStatus:
     """One token, or one member of a group of tokens."""
 
@@ -179,5 +201,6 @@ class GatewayStatus:
     tokens: tuple[TokenStatus, ...]
     certificates: tuple[CertificateStatus, ...]
     conditions: tuple[Condition, ...]
+    listeners: tuple[ListenerStatus, ...] = ()
     events_lost: int = 0
     clock: ClockStatus | None = None

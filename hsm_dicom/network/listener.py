@@ -30,6 +30,9 @@ from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.unidentified.lingering import Lingering
 from hsm_dicom.network.unidentified.pending import (
+    MALFORMED_REQUEST,
+    NO_PLACE,
+    REQUEST_TIMEOUT,
     Counts,
     Pending,
     get_descriptor,
@@ -344,7 +347,7 @@ class Listener:
             get_socket(pending).close()
         elif isinstance(outcome, PDUError):
             self._places.leave(pending)
-            self._refuse_after_handshake(pending, f"it sent {outcome}", "malformed-request")
+            self._refuse_after_handshake(pending, f"it sent {outcome}", MALFORMED_REQUEST)
             self._lingering.add(step.parting or get_socket(pending))
         else:
             self._refuse(pending, outcome, step.parting)
@@ -367,7 +370,7 @@ class Listener:
                 self._places.leave(pending)
                 seconds = format_seconds(self.limits.request_seconds)
                 self._refuse_after_handshake(
-                    pending, f"it did not request an association within {seconds}", "request-timeout"
+                    pending, f"it did not request an association within {seconds}", REQUEST_TIMEOUT
                 )
                 self._lingering.add(send_last_pdu(pending.step.secured, abort()))
             else:
@@ -378,9 +381,9 @@ class Listener:
         self._lingering.expire(now)
 
     def _no_place(self, pending: Pending, why: str) -> None:
-        self.counts.without_place += 1
+        self.counts.refuse(NO_PLACE)
         why = f", because no place is free: {why}"
-        report_rejected_connection(self.name, pending, why, "too-many-connections")
+        report_rejected_connection(self.name, pending, why, NO_PLACE)
         get_socket(pending).close()
 
     def _refuse(self, pending: Pending, failed: HandshakeError, parting: socket.socket | None = None) -> None:
@@ -389,9 +392,9 @@ class Listener:
         self._lingering.add(parting or get_socket(pending))
 
     def _report_refusal(self, address: Address, failed: HandshakeError) -> None:
-        self.counts.refused += 1
+        self.counts.refuse(failed.reason)
         report_failed_handshake(self.name, address, failed)
 
     def _refuse_after_handshake(self, pending: Pending, what: str, reason: str) -> None:
-        self.counts.refused += 1
+        self.counts.refuse(reason)
         report_rejected_connection(self.name, pending, f": {what}", reason)

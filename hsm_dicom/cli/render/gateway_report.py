@@ -23,19 +23,30 @@ from hsm_dicom.gateway.pages.wording import (
     format_time,
     is_clock_right,
 )
-from hsm_dicom.gateway.status import CertificateStatus, GatewayStatus, RouteState, RouteStatus, TokenStatus
+from hsm_dicom.gateway.status import (
+    CertificateStatus,
+    GatewayStatus,
+    ListenerStatus,
+    RouteState,
+    RouteStatus,
+    TokenStatus,
+)
 
 _STYLES = {"good": output.GOOD, "bad": output.BAD, "question": output.UNSURE}
 
 
 def print_gateway(status: GatewayStatus) -> None:
-    """Print whether the gateway is ready, what needs a person, then routes, tokens, certificates and CRLs."""
+    """Print whether the gateway is ready, what needs a person, and then each of its parts."""
     _print_head(status)
     _print_conditions(status)
     if status.routes:
         _print_heading("Routes")
     for route in status.routes:
         _print_route(route, status.at)
+    if status.listeners:
+        _print_heading("Listeners")
+    for listener in status.listeners:
+        _print_listener(listener, status.at)
     if status.tokens:
         _print_heading("Tokens")
     for token in status.tokens:
@@ -101,6 +112,22 @@ def _route_lines(route: RouteStatus, now: datetime) -> Iterator[str]:
     if route.held:
         yield f"objects: {describe_counts(route.held)}"
     yield f"{instances}{format_bytes(route.octets_forth)} from source, {format_bytes(route.octets_back)} from target"
+
+
+def _print_listener(listener: ListenerStatus, now: datetime) -> None:
+    way = f"{listener.transport}, for {', '.join(listener.routes)}"
+    output.say((listener.name, "bold"), f"  {way}", indent=2, hang=2)
+    refused = sum(listener.refused.values())
+    reasons = f" ({describe_counts(listener.refused)})" if refused else ""
+    output.say(
+        f"connections {format_count(listener.accepted)}: identified {format_count(listener.identified)}, "
+        f"rejected {format_count(listener.rejected)}, refused {format_count(refused)}{reasons}, "
+        f"left {format_count(listener.left)}",
+        indent=4,
+        hang=2,
+    )
+    if listener.last_refused is not None:
+        output.say(f"last refused {_ago(listener.last_refused, now)}", indent=4, hang=2)
 
 
 def _print_token(token: TokenStatus) -> None:

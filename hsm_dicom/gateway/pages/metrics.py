@@ -29,10 +29,12 @@ from hsm_dicom.gateway.status import (
     REFUSAL_KINDS,
     CertificateStatus,
     GatewayStatus,
+    ListenerStatus,
     RouteState,
     RouteStatus,
     TokenStatus,
 )
+from hsm_dicom.network.unidentified.pending import REFUSAL_REASONS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The format that every version of Prometheus reads."""
@@ -62,6 +64,7 @@ class StatusCollector(Collector):
         status = self._snapshot()
         yield from _describe_gateway(status)
         yield from _describe_routes(status.routes)
+        yield from _describe_listeners(status.listeners)
         yield from _describe_tokens(status.tokens)
         yield from _describe_certificates(status.certificates)
 
@@ -148,6 +151,24 @@ def _describe_routes(routes: Iterable[RouteStatus]) -> Iterator[Metric]:
             held.add_metric([name, outcome], count)
         last_used.add_metric([name], _seconds(route.last_used))
     yield from (up, emergency, open_now, associations, aborted, octets, instances, held, last_used)
+
+
+def _describe_listeners(listeners: Iterable[ListenerStatus]) -> Iterator[Metric]:
+    connections = CounterMetricFamily(
+        f"{PREFIX}_connections",
+        "Connections by outcome: identified, rejected, left, or the reason why they were refused before that.",
+        labels=("listener", "outcome"),
+    )
+    for listener in listeners:
+        name = encodable(listener.name)
+        for outcome, count in (
+            ("identified", listener.identified),
+            ("rejected", listener.rejected),
+            ("left", listener.left),
+            *_within(REFUSAL_REASONS, listener.refused),
+        ):
+            connections.add_metric([name, outcome], count)
+    yield connections
 
 
 def _describe_tokens(tokens: Iterable[TokenStatus]) -> Iterator[Metric]:

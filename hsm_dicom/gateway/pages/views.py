@@ -30,6 +30,7 @@ from hsm_dicom.gateway.status import (
     Condition,
     EmergencyStatus,
     GatewayStatus,
+    ListenerStatus,
     RouteState,
     RouteStatus,
     TokenStatus,
@@ -108,6 +109,17 @@ class RouteView:
 
 
 @dataclass(frozen=True)
+class ListenerView:
+    """One listener as the page shows it."""
+
+    name: str
+    transport: str
+    routes: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    last_refused: TimeView | None
+
+
+@dataclass(frozen=True)
 class TokenView:
     """One token as the page shows it."""
 
@@ -150,6 +162,7 @@ class PageView:
     tiles: tuple[Tile, ...]
     conditions: tuple[ConditionView, ...]
     routes: tuple[RouteView, ...]
+    listeners: tuple[ListenerView, ...]
     tokens: tuple[TokenView, ...]
     certificates: tuple[CertificateView, ...]
 
@@ -174,6 +187,7 @@ def page_view(status: GatewayStatus) -> PageView:
         tiles=tuple(_summary(status, certificates)),
         conditions=tuple(_condition_view(one, status.at) for one in conditions),
         routes=tuple(_route_view(one, status.at) for one in status.routes),
+        listeners=tuple(_listener_view(one, status.at) for one in status.listeners),
         tokens=tuple(_token_view(one) for one in status.tokens),
         certificates=tuple(_certificate_view(one, status.at) for one in certificates),
     )
@@ -258,6 +272,19 @@ def _emergency_view(emergency: EmergencyStatus, now: datetime) -> EmergencyView:
         until=emergency.until.isoformat(),
         is_over=emergency.until < now.astimezone(UTC).date(),
     )
+
+
+def _listener_view(listener: ListenerStatus, now: datetime) -> ListenerView:
+    refused = sum(listener.refused.values())
+    tiles = (
+        Tile("Connections", format_count(listener.accepted)),
+        Tile("Identified", format_count(listener.identified)),
+        Tile("Rejected", format_count(listener.rejected), look="question" if listener.rejected else ""),
+        Tile("Refused", format_count(refused), describe_counts(listener.refused), look="question" if refused else ""),
+        Tile("Left", format_count(listener.left)),
+    )
+    last = None if listener.last_refused is None else _time_view(listener.last_refused, now)
+    return ListenerView(listener.name, listener.transport, listener.routes, tiles, last)
 
 
 def _token_view(token: TokenStatus) -> TokenView:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from hsm_dicom.network.addresses import format_address
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.upper_layer.request import RequestReading
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.port import Handshake, SecureTransport
+from hsm_dicom.trust.clock import current_time
 from tokens.printable import format_seconds
+
+NO_PLACE, MALFORMED_REQUEST, REQUEST_TIMEOUT = "too-many-connections", "malformed-request", "request-timeout"
+"""Reasons for which a connection is refused beside those of its handshake (`FailureReason`)."""
+
+REFUSAL_REASONS = (*FailureReason, NO_PLACE, MALFORMED_REQUEST, REQUEST_TIMEOUT)
+"""All reasons for which a connection is refused before it is identified."""
 
 
 @dataclass(eq=False)
@@ -54,7 +63,8 @@ class Counts:
 
     `identified` were served, `rejected` got an A-ASSOCIATE-RJ, `left` closed before they requested anything, `refused`
     failed in their handshake or were malformed or late, `without_place` were refused because no place was
-    free. `secured` is how many finished their handshake.
+    free. `secured` is how many finished their handshake. `reasons` counts the refused ones, and those without a place,
+    by the reason in their events.
     """
 
     accepted: int = 0
@@ -64,6 +74,17 @@ class Counts:
     left: int = 0
     refused: int = 0
     without_place: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    last_refused: datetime | None = None
+
+    def refuse(self, reason: str) -> None:
+        """Count a connection that is refused."""
+        self.reasons[reason] += 1
+        self.last_refused = current_time()
+        if reason == NO_PLACE:
+            self.without_place += 1
+        else:
+            self.refused += 1
 
 
 def get_descriptor(pending: Pending) -> int:

@@ -7,13 +7,14 @@ Each has one listener, whatever number of routes it serves. A secured listener a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from hsm_dicom.gateway.entrance import Entrance
 from hsm_dicom.gateway.route import Route
 from hsm_dicom.gateway.settings import RouteSettings
+from hsm_dicom.gateway.status import ListenerStatus
 from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.addresses import Address, format_address
 from hsm_dicom.network.errors import ListenError
@@ -102,6 +103,10 @@ class Entrances:
         """How long the associations that this node itself answers may go on."""
         return max((own.settings.limits.stop_seconds for own in self._own.values()), default=0.0)
 
+    def status(self) -> tuple[ListenerStatus, ...]:
+        """Return what has arrived at each listener since the start."""
+        return tuple(self._list_listeners())
+
     def start(self) -> None:
         """Accept connections."""
         for listener in self._listeners.values():
@@ -143,6 +148,21 @@ class Entrances:
         for acceptor in self._acceptors:
             for association in acceptor.associations:
                 association.abort(block=False)
+
+    def _list_listeners(self) -> Iterator[ListenerStatus]:
+        for place, listener in self._listeners.items():
+            counts = listener.counts
+            yield ListenerStatus(
+                name=place.name,
+                transport=listener.transport.name,
+                routes=self._entrances[place].route_names,
+                accepted=counts.accepted,
+                identified=counts.identified,
+                rejected=counts.rejected,
+                left=counts.left,
+                refused=dict(counts.reasons),
+                last_refused=counts.last_refused,
+            )
 
     def _open(
         self,

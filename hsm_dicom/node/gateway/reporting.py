@@ -13,7 +13,7 @@ from hsm_dicom.events import Event, subscribe, subscriptions
 from hsm_dicom.gateway.conditions import find_conditions, keep_since
 from hsm_dicom.gateway.recent import RecentWatch
 from hsm_dicom.gateway.route import Route
-from hsm_dicom.gateway.status import ClockStatus, Condition, GatewayStatus, RouteStatus
+from hsm_dicom.gateway.status import ClockStatus, Condition, GatewayStatus, ListenerStatus, RouteStatus
 from hsm_dicom.node.gateway.opening import OpenedGateway
 from hsm_dicom.node.gateway.token_counts import TokenCounts, list_tokens
 from hsm_dicom.node.validity.ends import list_certificates
@@ -39,6 +39,7 @@ class Reporter:
         self,
         opened: OpenedGateway,
         routes: Mapping[str, Route],
+        listeners: tuple[ListenerStatus, ...],
         *,
         problem: str,
         is_draining: bool,
@@ -59,6 +60,7 @@ class Reporter:
             tokens=list_tokens(opened, self._counts),
             certificates=list_certificates(opened.identities, opened.validator, at),
             conditions=(),
+            listeners=listeners,
             events_lost=sum(one.lost for one in subscriptions()),
             clock=clock,
         )

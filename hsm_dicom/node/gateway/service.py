@@ -132,6 +132,7 @@ class GatewayService:
         return self._reporter.make_status(
             self._opened,
             self._routes,
+            self._entrances.status(),
             problem=self.problem,
             is_draining=self._is_draining,
             clock=self._clock.status,

@@ -74,7 +74,7 @@ def test_a_gateway_that_drains_is_not_marked_as_good(
 def test_a_gateway_of_nothing_has_no_empty_headings(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = on_terminal(gateway(routes=(), tokens=(), certificates=()), 80, capsys, monkeypatch)
+    lines = on_terminal(gateway(routes=(), listeners=(), tokens=(), certificates=()), 80, capsys, monkeypatch)
     assert len(lines) == 4
     unused = on_terminal(gateway(tokens=(token(uses=0),)), 80, capsys, monkeypatch)
     assert "  hsm-a  logged in  uses 0, failures 0" in unused

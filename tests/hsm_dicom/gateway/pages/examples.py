@@ -11,6 +11,7 @@ from hsm_dicom.gateway.status import (
     ConditionKind,
     EmergencyStatus,
     GatewayStatus,
+    ListenerStatus,
     RouteState,
     RouteStatus,
     TokenStatus,
@@ -51,6 +52,20 @@ def route(name: str = "to-pacs", **changes: object) -> RouteStatus:
     return RouteStatus(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def listener(name: str = "main", **changes: object) -> ListenerStatus:
+    values: dict[str, object] = {
+        "name": name,
+        "transport": "TLS",
+        "routes": ("to-ct1",),
+        "accepted": 5_310,
+        "identified": 5_204,
+        "rejected": 12,
+        "left": 91,
+        "refused": {},
+    }
+    return ListenerStatus(**{**values, **changes})  # type: ignore[arg-type]
+
+
 def token(name: str = "hsm-a", **changes: object) -> TokenStatus:
     values: dict[str, object] = {
         "name": name,
@@ -76,6 +91,7 @@ def gateway(**changes: object) -> GatewayStatus:
         "problem": "",
         "configuration": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "routes": (route(), route("to-ct1", sources=("pacs",), target="ct1", refused={}, aborted=0)),
+        "listeners": (listener("192.168.10.1:104", transport="plain DICOM", routes=("to-pacs",)), listener()),
         "tokens": (token(), token("hsm-b", uses=0, seconds=0.0)),
         "certificates": (
             certificate("identity", "node", 412, "CN=CT gateway,OU=Radiology,O=Hospital"),
@@ -129,6 +145,14 @@ def troubled() -> GatewayStatus:
             last_error_at=ago(days=12, hours=3),
         ),
     )
+    listeners = (
+        listener(
+            "192.168.10.1:104", transport="plain DICOM", routes=("to-pacs", "mr-to-archive", "ct2-to-pacs"), left=0
+        ),
+        listener(
+            refused={"certificate-refused": 31, "not-tls": 4, "too-many-connections": 2}, last_refused=ago(minutes=1)
+        ),
+    )
     tokens = (
         token("hsm-a", logged_in=False, breaker="open", failures=9, problem="token 'hsm-a' is not in its slot"),
         token("hsm-b", breaker="half-open", uses=40, seconds=61.0, failures=2),
@@ -163,6 +187,7 @@ def troubled() -> GatewayStatus:
         is_ready=False,
         problem="2 of 4 routes cannot be used: mr-to-archive is down, to-ct1 is closed.",
         routes=routes,
+        listeners=listeners,
         tokens=tokens,
         certificates=certificates,
         conditions=conditions,
@@ -194,6 +219,9 @@ def hostile() -> GatewayStatus:
                 last_error_at=NOW,
                 emergency=emergency,
             ),
+        ),
+        listeners=(
+            listener(HOSTILE, transport=HOSTILE, routes=(HOSTILE, long), refused={HOSTILE: 4}, last_refused=NOW),
         ),
         tokens=(token(HOSTILE, identities=(HOSTILE, long), breaker=HOSTILE, problem=HOSTILE + long),),
         certificates=(certificate(HOSTILE, HOSTILE + long, -1, HOSTILE + long),),

@@ -11,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.metrics import metrics_text
+from hsm_dicom.gateway.pages.status_json import encodable
 from hsm_dicom.gateway.status import REFUSAL_KINDS, ClockStatus, GatewayStatus
-from tests.hsm_dicom.gateway.pages.examples import NOW, certificate, gateway, hostile, route, token, troubled
+from tests.hsm_dicom.gateway.pages.examples import HOSTILE, NOW, certificate, gateway, hostile, route, token, troubled
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -46,6 +47,16 @@ def test_numbers_of_a_gateway_are_those_of_its_status() -> None:
 def test_a_clock_of_which_nothing_is_known_is_no_number(clock: bool | None, expected: float) -> None:
     found = value(gateway(clock=ClockStatus(is_synchronised=clock)), "hsm_dicom_clock_synchronised")
     assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_connections_are_counted_by_listener_and_outcome() -> None:
+    status = troubled()
+    name = "hsm_dicom_connections_total"
+    assert value(status, name, listener="main", outcome="identified") == 5204
+    assert value(status, name, listener="main", outcome="certificate-refused") == 31
+    assert value(status, name, listener="main", outcome="timed-out") == 0
+    assert value(status, name, listener="192.168.10.1:104", outcome="rejected") == 12
+    assert value(hostile(), name, listener=encodable(HOSTILE), outcome="other") == 4
 
 
 def test_numbers_of_routes_are_those_of_the_status() -> None:
@@ -133,4 +144,4 @@ def test_hostile_names_stay_one_label() -> None:
 
 
 def test_a_gateway_of_nothing_has_metrics() -> None:
-    assert value(gateway(routes=(), tokens=(), certificates=()), "hsm_dicom_ready") == 1
+    assert value(gateway(routes=(), listeners=(), tokens=(), certificates=()), "hsm_dicom_ready") == 1

@@ -11,6 +11,7 @@ import pytest
 from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.status_json import SCHEMA, StatusDocumentError, parse_status, status_document
 from hsm_dicom.gateway.status import REFUSAL_KINDS, GatewayStatus, RouteState
+from hsm_dicom.network.unidentified.pending import REFUSAL_REASONS
 from tests.hsm_dicom.gateway.pages.examples import gateway, hostile, troubled
 
 
@@ -72,10 +73,12 @@ def test_every_member_is_documented() -> None:
     page = (Path(__file__).parents[4] / "docs/reference/json.md").read_text()
     chapter = page.partition("## gateway status\n")[2].partition("\n## ")[0]
     status = troubled()
-    parts = [status, status.routes[2], status.routes[2].emergency, status.tokens[0]]
+    parts = [status, status.routes[2], status.routes[2].emergency, status.listeners[0], status.tokens[0]]
     parts += [status.certificates[0], status.conditions[0], status.clock]
     from hsm_dicom.gateway.pages.status_json import _plain
 
     missing = {name for part in parts for name in _plain(part) if f"`{name}`" not in chapter}
     assert missing == set()
-    assert {word for word in (*REFUSAL_KINDS, *Outcome, *RouteState) if f"`{word}`" not in chapter} == set()
+    assert {
+        word for word in (*REFUSAL_KINDS, *Outcome, *RouteState, *REFUSAL_REASONS) if f"`{word}`" not in chapter
+    } == set()

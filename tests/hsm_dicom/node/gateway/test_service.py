@@ -79,6 +79,15 @@ def test_a_token_that_was_lost_and_is_back_serves_the_next_handshake(site: Site,
             (token,) = service.status().tokens
             assert (token.logged_in, bool(token.problem)) == (False, True)
             assert ConditionKind.TOKEN_LOST in {one.kind for one in service.status().conditions}
+            plain, main = service.status().listeners
+            assert (plain.name, plain.transport, plain.routes) == (
+                f"{LOOPBACK}:{site.plain}",
+                "plain DICOM",
+                ("to-pacs",),
+            )
+            assert (plain.accepted, plain.identified + plain.rejected, plain.refused) == (2, 2, {})
+            assert (main.name, main.transport, main.routes) == ("main", "TLS", ("to-ct1",))
+            assert (main.accepted, main.identified, main.refused) == (1, 0, {"own-key": 1})
         finally:
             remote.start()
         assert site.call_as_ct("echoscu") == (0, "")
