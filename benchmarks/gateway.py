@@ -53,11 +53,12 @@ def run() -> Iterator[Row]:
     require_programs()
     with new_hospital() as (folder, hospital, uri, pin):
         site = Site.make(hospital, uri)
-        with Sink(site) as (plain, secured):
+        sink = Sink(site)
+        with sink as (plain, secured):
             client = site.make_context(ssl.Purpose.SERVER_AUTH)
             for is_secured_in, target, context in ((True, plain, client), (False, secured, None)):
                 yield from _octets(site, is_secured_in, target, context)
-            yield from _connections(site, plain, client, pin)
+            yield from _connections(site, sink, plain, client, pin)
             yield _latency(site, plain, secured)
             yield from _memory(site, secured)
         images = folder / "cts"
@@ -128,7 +129,8 @@ def _take_medians(measured: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in measured.items()}
 
 
-def _connections(site: Site, plain: int, client: ssl.SSLContext, pin: str) -> Iterator[Row]:
+def _connections(site: Site, sink: Sink, plain: int, client: ssl.SSLContext, pin: str) -> Iterator[Row]:
+    """Associations by four callers at once. Callers and target share the processors with the relay."""
     with (
         run_ours(site, is_secured_in=True, target=plain) as ours,
         run_stunnel(site, is_secured_in=True, target=plain, pin=pin, module=MODULE) as stunnel,
@@ -140,13 +142,15 @@ def _connections(site: Site, plain: int, client: ssl.SSLContext, pin: str) -> It
 
         rate: dict[str, list[float]] = {"ours": [], "stunnel": []}
         cpu: dict[str, list[float]] = {"ours": [], "stunnel": []}
+        sides: dict[str, list[float]] = {"ours": [], "stunnel": []}
         for _ in range(ROUNDS):
             for relay in (ours, stunnel):
-                before = relay.cpu_seconds
+                before, others = relay.cpu_seconds, time.process_time() + sink.cpu_seconds
                 seconds = together(lambda relay=relay: connect(relay), 4)  # type: ignore[misc]
                 rate[relay.name].append(CONNECTIONS / seconds)
                 cpu[relay.name].append((relay.cpu_seconds - before) / CONNECTIONS * 1000)
-        speed, cost = _take_medians(rate), _take_medians(cpu)
+                sides[relay.name].append((time.process_time() + sink.cpu_seconds - others) / CONNECTIONS * 1000)
+        speed, cost, beside = _take_medians(rate), _take_medians(cpu), _take_medians(sides)
     what = "associations, key on SoftHSM"
     yield Row(
         f"{what}, in a second",
@@ -162,6 +166,16 @@ def _connections(site: Site, plain: int, client: ssl.SSLContext, pin: str) -> It
         cost["ours"] / cost["stunnel"],
         "<= 1.6",
     )
+    processors = len(os.sched_getaffinity(0))
+    most = {name: processors * 1000 / (cost[name] + beside[name]) for name in speed}
+    for name in speed:
+        yield Row(
+            f"{what}, in a second: {name} beside the most that {processors} processors allow, which callers and target "
+            f"use too ({beside[name]:.2f} ms for one)",
+            f"{speed[name]:.0f}",
+            f"{most[name]:.0f}",
+            speed[name] / most[name],
+        )
 
 
 def _latency(site: Site, plain: int, secured: int) -> Row:

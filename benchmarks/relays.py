@@ -262,6 +262,11 @@ class Sink:
         plain, secured = self._here.recv()
         return plain, secured
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of the targets."""
+        return _read_cpu_seconds(self._process.pid or 0)
+
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.join()
