@@ -125,6 +125,7 @@ _CERTIFICATE_REMEDIES = {
     "identity": "Renew it (docs/howto/renew-a-certificate.md), then reload the gateway.",
     "chain": "Have the CA's new certificate put into the chain of the identity, then reload the gateway.",
     "anchor": "Have the CA's new certificate added to anchors in [trust], then reload the gateway.",
+    "timestamp-anchor": "Have the CA's new certificate added to timestamp_anchors in [trust], then reload the gateway.",
     "intermediate": "Have the CA's new certificate added to intermediates in [trust], then reload the gateway.",
     "crl": "Fetch the CA's new CRL, then reload the gateway.",
 }

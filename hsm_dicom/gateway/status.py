@@ -126,7 +126,7 @@ class CertificateStatus:
     """A certificate or a CRL that the node works with, and when it ends."""
 
     kind: str
-    """"identity", "chain", "anchor", "intermediate" or "crl"."""
+    """"identity", "chain", "anchor", "intermediate", "timestamp-anchor" or "crl"."""
     name: str
     """The identity's name, or the file."""
     subject: str
@@ -134,6 +134,17 @@ class CertificateStatus:
     days_left: int
     begins: datetime | None = None
     """Begin of the validity period, or the time at which a CRL was issued; None if it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExceptionStatus:
+    """Something weaker than usual that a person allowed until a day."""
+
+    kind: str
+    """"retired-profile" or "emergency"."""
+    name: str
+    """The table that it is for, such as "peers.pacs"."""
+    ends: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,3 +215,4 @@ class GatewayStatus:
     listeners: tuple[ListenerStatus, ...] = ()
     events_lost: int = 0
     clock: ClockStatus | None = None
+    exceptions: tuple[ExceptionStatus, ...] = ()

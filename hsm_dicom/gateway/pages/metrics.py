@@ -28,6 +28,7 @@ from hsm_dicom.gateway.pages.status_json import encodable
 from hsm_dicom.gateway.status import (
     REFUSAL_KINDS,
     CertificateStatus,
+    ExceptionStatus,
     GatewayStatus,
     ListenerStatus,
     RouteState,
@@ -67,6 +68,7 @@ class StatusCollector(Collector):
         yield from _describe_listeners(status.listeners)
         yield from _describe_tokens(status.tokens)
         yield from _describe_certificates(status.certificates)
+        yield _describe_exceptions(status.exceptions)
 
 
 def metrics_text(status: GatewayStatus) -> bytes:
@@ -210,6 +212,17 @@ def _describe_certificates(certificates: Iterable[CertificateStatus]) -> Iterato
         else:
             expires.add_metric([encodable(kind), encodable(name)], ends)
     yield from (expires, next_update)
+
+
+def _describe_exceptions(exceptions: Iterable[ExceptionStatus]) -> Metric:
+    expires = GaugeMetricFamily(
+        f"{PREFIX}_exception_expires_timestamp",
+        "When an exception ends, in Unix time (seconds): a retired profile, or an emergency setting.",
+        labels=("kind", "name"),
+    )
+    for one in exceptions:
+        expires.add_metric([encodable(one.kind), encodable(one.name)], one.ends.timestamp())
+    return expires
 
 
 def _labels(one: CertificateStatus) -> tuple[str, str]:

@@ -21,6 +21,7 @@ _CERTIFICATE_KINDS = {
     "identity": "certificate",
     "chain": "certificate of its chain",
     "anchor": "trust anchor",
+    "timestamp-anchor": "time stamp anchor",
     "intermediate": "intermediate certificate",
     "crl": "CRL",
 }

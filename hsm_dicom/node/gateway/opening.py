@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from cryptography import x509
+
 from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.sections import Configuration
 from hsm_dicom.events import ConfigurationRead
@@ -33,7 +35,7 @@ from hsm_dicom.node.opening import (
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan
 from hsm_dicom.node.policies import open_policy
 from hsm_dicom.transport.port import SecureTransport
-from hsm_dicom.trust import CertificateValidator
+from hsm_dicom.trust import CertificateValidator, TrustFileError
 from tokens.pins.sources import PinSource
 from tokens.process.state_folder import default_state_folder
 
@@ -87,6 +89,7 @@ class OpenedGateway:
     listeners: Mapping[str, OpenedEntrance]
     endpoints: Sequence[tuple[Endpoint, Resources]] = field(repr=False)
     validator: CertificateValidator | None = field(default=None, repr=False)
+    timestamp_anchors: Sequence[x509.Certificate] = field(default=(), repr=False)
 
     @property
     def identities(self) -> Sequence[Identity]:
@@ -148,7 +151,19 @@ def open_gateway(
         listeners=listeners,
         endpoints=opener.endpoints,
         validator=opener.validator if plan.trust.anchors else None,
+        timestamp_anchors=_read_timestamp_anchors(plan),
     )
+
+
+def _read_timestamp_anchors(plan: NodePlan) -> Sequence[x509.Certificate]:
+    """Return the anchors of time stamping authorities, for the status; a policy that needs them has read them itself.
+
+    A file that cannot be read keeps nothing else from working, and check-config reports it.
+    """
+    try:
+        return tuple(plan.trust.open_timestamp_store().anchors)
+    except TrustFileError:
+        return ()
 
 
 class Opener:

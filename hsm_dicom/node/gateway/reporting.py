@@ -13,10 +13,17 @@ from hsm_dicom.events import Event, subscribe, subscriptions
 from hsm_dicom.gateway.conditions import find_conditions, keep_since
 from hsm_dicom.gateway.recent import RecentWatch
 from hsm_dicom.gateway.route import Route
-from hsm_dicom.gateway.status import ClockStatus, Condition, GatewayStatus, ListenerStatus, RouteStatus
+from hsm_dicom.gateway.status import (
+    ClockStatus,
+    Condition,
+    EmergencyStatus,
+    GatewayStatus,
+    ListenerStatus,
+    RouteStatus,
+)
 from hsm_dicom.node.gateway.opening import OpenedGateway
 from hsm_dicom.node.gateway.token_counts import TokenCounts, list_tokens
-from hsm_dicom.node.validity.ends import list_certificates
+from hsm_dicom.node.validity.ends import list_certificates, list_exceptions
 from hsm_dicom.trust.clock import current_time
 from tokens.events import Subscription
 
@@ -58,16 +65,21 @@ class Reporter:
             configuration=opened.configuration.sha256,
             routes=tuple(_list_routes(opened, routes)),
             tokens=list_tokens(opened, self._counts),
-            certificates=list_certificates(opened.identities, opened.validator, at),
+            certificates=list_certificates(opened.identities, opened.validator, at, opened.timestamp_anchors),
             conditions=(),
             listeners=listeners,
             events_lost=sum(one.lost for one in subscriptions()),
             clock=clock,
+            exceptions=list_exceptions((one for one, _ in opened.endpoints), _list_emergencies(opened)),
         )
         with self._reporting:
             found = [*find_conditions(status), *self._recent.find(status.routes, at)]
             self._conditions = keep_since(self._conditions, found)
             return replace(status, conditions=self._conditions)
+
+
+def _list_emergencies(opened: OpenedGateway) -> dict[str, EmergencyStatus]:
+    return {name: one.emergency.status for name, one in opened.routes.items() if one.emergency is not None}
 
 
 def _list_routes(opened: OpenedGateway, routes: Mapping[str, Route]) -> Iterable[RouteStatus]:

@@ -1,24 +1,55 @@
-"""The certificates and CRLs that a node works with, and the dates on which they end."""
+"""The certificates, CRLs and exceptions that a node works with, and the dates on which they end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 
 from cryptography import x509
 
-from hsm_dicom.gateway.status import CertificateStatus
+from hsm_dicom.gateway.status import CertificateStatus, EmergencyStatus, ExceptionStatus
 from hsm_dicom.identity import Identity
+from hsm_dicom.node.plan import ListenerPlan, PeerPlan, RoutePlan
 from hsm_dicom.trust import CertificateValidator
 from hsm_dicom.trust.certificates import name_text
 from hsm_dicom.trust.revocation.crl import crl_span
 
 
 def list_certificates(
-    identities: Sequence[Identity], validator: CertificateValidator | None, at: datetime
+    identities: Sequence[Identity],
+    validator: CertificateValidator | None,
+    at: datetime,
+    timestamp_anchors: Sequence[x509.Certificate] = (),
 ) -> tuple[CertificateStatus, ...]:
-    """Return the certificates of all identities with their chains, the trust anchors, intermediates and CRLs."""
-    return tuple(dict.fromkeys(_list(identities, validator, at)))
+    """Return the certificates of all identities with their chains, the trust anchors, intermediates and CRLs.
+
+    `timestamp_anchors` are the anchors of time stamping authorities.
+    """
+    authorities = (_describe("timestamp-anchor", name_text(one.subject), one, at) for one in timestamp_anchors)
+    return tuple(dict.fromkeys((*_list(identities, validator, at), *authorities)))
+
+
+def list_exceptions(
+    endpoints: Iterable[ListenerPlan | PeerPlan | RoutePlan], emergencies: Mapping[str, EmergencyStatus]
+) -> tuple[ExceptionStatus, ...]:
+    """Return the retired profiles that listeners and peers may use, and the emergency settings, by route."""
+    found = []
+    for one in endpoints:
+        if isinstance(one, PeerPlan):
+            name, legacy = f"peers.{one.peer.name}", one.peer.legacy
+        elif isinstance(one, ListenerPlan):
+            name, legacy = f"listeners.{one.settings.name}", one.settings.legacy
+        else:
+            continue
+        if legacy is not None:
+            found.append(ExceptionStatus(kind="retired-profile", name=name, ends=_end_of(legacy.until)))
+    for route, setting in emergencies.items():
+        found.append(ExceptionStatus(kind="emergency", name=f"routes.{route}", ends=_end_of(setting.until)))
+    return tuple(dict.fromkeys(found))
+
+
+def _end_of(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), time.min, UTC)
 
 
 def _list(

@@ -596,7 +596,7 @@ def test_a_route_without_its_key_is_refused(write: Write) -> None:
     file.write_text(file.read_text().replace('object = "rsa"', 'object = "gone"'))
     report = check_configuration(file)
     found = errors(report)
-    assert list(found) == ["identities.node", "routes.to-pacs.to", "routes.to-ct1.listener"]
+    assert list(found) == ["identities.node.object", "routes.to-pacs.to", "routes.to-ct1.listener"]
     for key in ("routes.to-pacs.to", "routes.to-ct1.listener"):
         assert found[key].startswith("The route cannot be used until [identities.node] is corrected.")
     assert [route.is_ready for route in report.routes] == [False, False]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.metrics import metrics_text
-from hsm_dicom.gateway.pages.status_json import encodable
-from hsm_dicom.gateway.status import REFUSAL_KINDS, ClockStatus, GatewayStatus
+from hsm_dicom.gateway.pages.status_json import encodable, parse_status, status_document
+from hsm_dicom.gateway.status import REFUSAL_KINDS, ClockStatus, EmergencyStatus, GatewayStatus
+from hsm_dicom.network.settings import Peer
+from hsm_dicom.node.plan import PeerPlan
+from hsm_dicom.node.validity.ends import list_exceptions
+from hsm_dicom.tls.settings import LegacyExemption
 from tests.hsm_dicom.gateway.pages.examples import HOSTILE, NOW, certificate, gateway, hostile, route, token, troubled
 
 Series = tuple[str, frozenset[tuple[str, str]]]
@@ -101,6 +106,18 @@ def test_of_a_file_with_several_certificates_the_first_end_counts() -> None:
     assert value(status, "hsm_dicom_certificate_expires_timestamp", kind="anchor", name="ca.pem") == first
     next_update = (NOW + timedelta(days=4)).timestamp()
     assert value(status, "hsm_dicom_crl_next_update_timestamp", name="ca.crl") == next_update
+
+
+def test_the_ends_of_exceptions_are_a_metric() -> None:
+    legacy = LegacyExemption(profile="basic-tls", reason="r", until=date(2099, 1, 1))
+    plan = PeerPlan(peer=Peer(name="old", ae_titles=("OLD",), host="old.example", legacy=legacy))
+    setting = EmergencyStatus(setting="unexamined", reason="r", operator="o", until=date(2099, 1, 2))
+    status = gateway(exceptions=list_exceptions([plan, plan], {"to-pacs": setting}))
+    found = {"peers.old": "retired-profile", "routes.to-pacs": "emergency"}
+    for day, (name, kind) in enumerate(found.items(), 2):
+        ends = datetime(2099, 1, day, tzinfo=UTC).timestamp()
+        assert value(status, "hsm_dicom_exception_expires_timestamp", kind=kind, name=name) == ends
+    assert parse_status(json.dumps(status_document(status))) == status
 
 
 def test_what_the_network_sends_adds_no_series() -> None:
