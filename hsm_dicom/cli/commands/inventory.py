@@ -40,7 +40,9 @@ def inventory(
 
     file = require_configuration(config)
     with output.working("Reading the configuration", quiet=json) as show:
-        taken = take_inventory(file, log_in=not no_login, warning=timedelta(days=warn_days), progress=show)
+        taken = take_inventory(
+            file, log_in=not no_login, in_readers=True, warning=timedelta(days=warn_days), progress=show
+        )
     document = inventory_json(taken)
     if html is not None:
         write_inventory(html, document)

@@ -99,7 +99,7 @@ def inventory_json(inventory: Inventory) -> dict[str, Any]:
                 "consequence": entry.consequence or None,
                 "problem": entry.problem or None,
                 "remedy": entry.remedy or None,
-                "state": str(entry.state).replace(" ", "-") or None,
+                "state": str(entry.state).replace(",", "").replace(" ", "-") or None,
                 "sha256": entry.fingerprint or None,
             }
             for entry in inventory.entries

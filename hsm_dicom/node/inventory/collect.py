@@ -53,6 +53,7 @@ def take_inventory(
     file: Path,
     *,
     log_in: bool = True,
+    in_readers: bool = False,
     warning: timedelta = EXPIRY_WARNING,
     now: datetime | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -62,6 +63,7 @@ def take_inventory(
     `warning` is the time before an end from which it needs attention. Without `log_in` no PIN is presented, and tokens
     show their public objects only; a PIN that a person would type is never asked for. If another user could have
     written the file, no module is loaded. `progress` is called with the name of each step.
+    With `in_readers`, cards in readers are listed, too, that the file does not name.
     """
     reading = read_configuration(file)
     use_token_names(reading.configuration, file)
@@ -70,7 +72,8 @@ def take_inventory(
     if plan.unsafe:
         plan = replace(plan, tokens={})
     uses = Uses(plan)
-    devices = read_devices(plan, uses, log_in=log_in and not plan.unsafe, progress=progress)
+    profiles = reading.configuration.cards if in_readers and not plan.unsafe else None
+    devices = read_devices(plan, uses, log_in=log_in and not plan.unsafe, progress=progress, profiles=profiles)
     progress("certificates and CRLs")
     collector = _Collector(plan, uses, devices, at, warning)
     return Inventory(

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from hsm_dicom.config.devices import CardAccess, TokenAccess
 from hsm_dicom.errors import Error
 from hsm_dicom.identity import IdentityAccess
-from hsm_dicom.node.inventory.entries import Entry, Kind, Origin, Urgency, format_kind
+from hsm_dicom.node.inventory.entries import NOT_CONFIGURED, Entry, Kind, Origin, Urgency, format_kind
 from hsm_dicom.node.inventory.uses import Uses, name_device
 from hsm_dicom.node.plan import NodePlan, SecretKeysPlan
+from tokens.card_uri import CardUri
 from tokens.errors import sentence_case
 from tokens.manager import default_manager
 from tokens.pkcs11.objects import KeyName
 from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.stored import StoredCertificate, StoredKey, StoredObjects, read_public, read_stored
 from tokens.smartcard.check import CardKeyInfo, card_info
+from tokens.smartcard.profiles import CardProfile
+from tokens.smartcard.search import list_cards
 from tokens.uri import Pkcs11Uri
 
 
@@ -34,8 +38,18 @@ class Devices:
     not_logged_in: list[str] = field(default_factory=list)
 
 
-def read_devices(plan: NodePlan, uses: Uses, *, log_in: bool, progress: Callable[[str], None]) -> Devices:
-    """Read every configured token, and every card that the plan names."""
+def read_devices(
+    plan: NodePlan,
+    uses: Uses,
+    *,
+    log_in: bool,
+    progress: Callable[[str], None],
+    profiles: Mapping[str, CardProfile] | None = None,
+) -> Devices:
+    """Read every configured token, and every card that the plan names.
+
+    With `profiles`, those of the configuration, also list the cards in the readers that the plan does not name.
+    """
     devices = Devices()
     for name, token in plan.tokens.items():
         progress(f"token {name}")
@@ -45,6 +59,9 @@ def read_devices(plan: NodePlan, uses: Uses, *, log_in: bool, progress: Callable
         _read_card(devices, access, uses)
     for name, stored in devices.stored.items():
         devices.rows += _describe_keys(name, stored, plan, uses)
+    if profiles is not None:
+        progress("card readers")
+        devices.rows += _list_other_cards(plan, profiles)
     return devices
 
 
@@ -124,6 +141,35 @@ def _list_cards(plan: NodePlan) -> list[CardAccess]:
         *(table.authentication_device for table in keys),
     ]
     return list({name_device(one): one for one in accesses if isinstance(one, CardAccess)}.values())
+
+
+def _list_other_cards(plan: NodePlan, profiles: Mapping[str, CardProfile]) -> list[Entry]:
+    """Return a row for each card in a reader that no table names. What is on it is not read."""
+    try:
+        slots = list_cards(default_manager().cards, profiles)
+    except Error:
+        return []  # without a smart card service there is no card; one that is configured has a row with the error
+    named = [access.uri for access in _list_cards(plan)]
+    return [
+        Entry(
+            kind=Kind.CARD,
+            name=str(card),
+            holder=f"reader {slot.reader}",
+            state=NOT_CONFIGURED,
+            consequence="Nothing: no identity and no ISCL table names it.",
+        )
+        for slot in slots
+        for card in slot.uris
+        if not any(_names_card(uri, card, slot.reader) for uri in named)
+    ]
+
+
+def _names_card(uri: CardUri, card: CardUri, reader: str) -> bool:
+    return (
+        uri.profile in (None, card.profile)
+        and uri.serial in (None, card.serial)
+        and (uri.reader is None or fnmatchcase(reader, uri.reader))
+    )
 
 
 def _describe_token(name: str, found: TokenInfo) -> Entry:

@@ -11,6 +11,9 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+NOT_CONFIGURED = "present, not configured"
+"""The state of a card in a reader that no table names."""
+
 
 class Kind(StrEnum):
     """What a row is about."""
@@ -57,8 +60,8 @@ class Entry:
     `holder` is the token, card or file that holds it, and `uses` are the tables of the configuration that need it.
     `size` is empty, or such as "RSA 3072"; `origin` is empty unless it is a key. `ends` is None if it has no end or
     the end is not known. `consequence` is what fails when it ends, `problem` what is wrong now, and `remedy` what to
-    do. `state` is that of a certificate beside the others of its key, or empty. `fingerprint` is the SHA-256 of a
-    certificate's DER encoding, or empty.
+    do. `state` is that of a certificate beside the others of its key, `NOT_CONFIGURED` for a card that no table names,
+    or empty. `fingerprint` is the SHA-256 of a certificate's DER encoding, or empty.
     """
 
     kind: Kind

@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from hsm_dicom.cli import exits
+from tests.cards.fixtures import pcscd
 from tests.hsm_dicom.cli.conftest import Node, Run, type_in
+
+__all__ = ["pcscd"]
+
+pytestmark = pytest.mark.usefixtures("pcscd")  # the command looks into the readers
 
 
 def test_nothing_that_ends_soon_is_exit_0(run: Run, signing_node: Node) -> None:

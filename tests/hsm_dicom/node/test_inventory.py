@@ -11,7 +11,7 @@ import pytest
 from hsm_dicom.node.compiler import read_plan
 from hsm_dicom.node.inventory import Entry, Inventory, Kind, Urgency, take_inventory
 from hsm_dicom.node.opening import open_identity
-from tests.cards.fixtures import pcscd
+from tests.cards.fixtures import PutIn, pcscd, put_in
 from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import DAY, NOW, Authority
 from tests.softhsm import MODULE, TestToken
@@ -20,7 +20,7 @@ from tokens import open_token
 from tokens.events import Login, subscribe
 from tokens.pkcs11.certificates import import_certificates
 
-__all__ = ["pcscd"]
+__all__ = ["pcscd", "put_in"]
 
 Take = Callable[..., Inventory]
 
@@ -186,3 +186,12 @@ def test_a_card_that_is_away_is_a_row_and_so_is_its_identity(take: Take) -> None
     inventory = take('[identities.card]\nkey = "card:profile=piv;serial=nobody-has-it;key=9c"\n')
     assert [one.kind for one in inventory.entries] == [Kind.CARD, Kind.IDENTITY]
     assert all(one.urgency is Urgency.PROBLEM and one.problem for one in inventory.entries)
+
+
+def test_a_card_in_a_reader_that_no_table_names_is_present_and_not_configured(take: Take, put_in: PutIn) -> None:
+    put_in(card="piv")
+    cards = [one for one in take("", in_readers=True).entries if one.kind is Kind.CARD]
+    found = next(one for one in cards if "profile=piv" in one.name)
+    assert (found.urgency, found.state, found.uses) == (Urgency.FINE, "present, not configured", ())
+    named = take(f'[identities.card]\nkey = "{found.name};key=9a"\n', in_readers=True)
+    assert not [one for one in named.entries if one.state == "present, not configured" and one.name == found.name]
