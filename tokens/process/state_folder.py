@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -16,6 +17,12 @@ from tokens.process import forking
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that is logging in to the same token."""
+
+RESERVE, RESERVE_BYTES = "reserve", 1 << 16
+"""A file of zeros that is removed when the disk is full, so that there is space for a record."""
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -133,20 +140,21 @@ class StateFolder:
             raise self._unusable(error) from error
 
     def write(self, name: str, text: str) -> None:
-        """Replace a file, which only its owner can read. It is on the disk when this returns."""
-        path = self.folder / name
-        beside = path.with_suffix(".new")
+        """Replace a file, which only its owner can read. It is on the disk when this returns.
+
+        A full disk does not prevent it while the reserve is there: a node whose disk is full of objects can still log
+        in, and record a refusal.
+        """
         try:
-            beside.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(beside, flags, 0o600), "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-            self._sync_folder()
+            try:
+                self._replace(name, text)
+            except OSError as error:
+                if error.errno not in _FULL or not self._spend_reserve():
+                    raise
+                self._replace(name, text)
         except OSError as error:
             raise self._unusable(error) from error
+        self._keep_reserve()
 
     def remove(self, name: str) -> None:
         """Remove one file, if it exists."""
@@ -164,6 +172,43 @@ class StateFolder:
         except OSError as error:
             raise self._unusable(error) from error
         return sorted(name for name in found if name.startswith(beginning) and name.endswith(ending))
+
+    def _replace(self, name: str, text: str) -> None:
+        path = self.folder / name
+        beside = path.with_suffix(".new")
+        beside.unlink(missing_ok=True)
+        try:
+            with os.fdopen(os.open(beside, _NEW_FILE, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except OSError:
+            beside.unlink(missing_ok=True)  # it has its part of a full disk
+            raise
+        self._sync_folder()
+
+    def _spend_reserve(self) -> bool:
+        """Make room on a full disk, and return whether there was anything to make it with."""
+        try:
+            (self.folder / RESERVE).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _keep_reserve(self) -> None:
+        """Have space set aside, if there is any."""
+        path = self.folder / RESERVE
+        with contextlib.suppress(OSError):
+            if path.exists():
+                return
+            descriptor = os.open(path, _NEW_FILE, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            except OSError:
+                path.unlink()
+            finally:
+                os.close(descriptor)
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)

@@ -7,17 +7,20 @@ a process with the same number, begun later, never receives a signal that is mea
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hsm_dicom.errors import DicomError
 from hsm_dicom.gateway.state_file import StateFileError, read_state, write_state
+
+log = logging.getLogger("hsm_dicom.gateway")
 
 SCHEMA = "hsm-dicom/gateway-process/1"
 FILE_NAME = "gateway.json"
@@ -85,7 +88,7 @@ class RunningGateway:
 def hold_gateway_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a state folder during the block, so that no other gateway uses the folder.
 
-    Raises `GatewayRunsError`, or `StateFileError`.
+    Raises `GatewayRunsError`, or `StateFileError` if the lock cannot be taken.
     """
     descriptor = _open_lock(folder)
     try:
@@ -96,11 +99,28 @@ def hold_gateway_lock(folder: Path) -> Iterator[None]:
                 f"A gateway{who} already runs with the state folder {folder}.",
                 remedy="Stop it with hsm-dicom gateway drain, or give this one a state folder of its own.",
             )
-        process = os.getpid()
-        write_state(folder / FILE_NAME, SCHEMA, {"process": process, "began": _read_start_time(process)})
+        _tell_process(folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _tell_process(folder: Path) -> None:
+    """Write which process this is. A full disk does not keep a gateway from running."""
+    process = os.getpid()
+    content = {"process": process, "began": _read_start_time(process)}
+    unwritten: StateFileError
+    for makes_room in (False, True):
+        if makes_room:
+            with suppress(OSError):
+                (folder / FILE_NAME).unlink()  # that of an earlier gateway
+        try:
+            write_state(folder / FILE_NAME, SCHEMA, content)
+        except StateFileError as error:
+            unwritten = error
+        else:
+            return
+    log.error("%s The gateway runs, but gateway drain and gateway emergency do not find it.", unwritten)
 
 
 def find_running_gateway(folder: Path) -> RunningGateway | None:

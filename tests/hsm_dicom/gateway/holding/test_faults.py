@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import subprocess
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +18,7 @@ from tests.hsm_dicom.gateway.holding.test_signing import exchange, refusal
 from tests.hsm_dicom.gateway.routes import abort_pdu
 from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.network.pdus import read_pdu
+from tests.small_disks import MAY_MOUNT, leave_free, on_a_small_disk
 from tests.softhsm import TestToken, new_token
 from tests.tokens.proxy import Proxy
 from tokens import open_key
@@ -28,8 +26,6 @@ from tokens.deadlines import CallDeadlines
 
 pytestmark = pytest.mark.softhsm
 
-MAY_MOUNT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
-_NEW_MOUNTS = 0x00020000
 _KIB = 1 << 10
 
 
@@ -40,41 +36,6 @@ def signing(softhsm: Path) -> tuple[TestToken, Identity]:
     authority = pki.Authority("CA of the faults")
     with open_key(token.generate("signing")) as key:
         return token, Identity("node", key, authority.issue("node", key=key).certificate)
-
-
-def on_a_small_disk(folder: Path, size: int, scene: Callable[[], None]) -> None:
-    """Play a scene in a child process that sees a file system of so many bytes at a folder."""
-    folder.mkdir()
-
-    def play() -> None:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-        scene()
-
-    play_apart(play)
-
-
-def play_apart(scene: Callable[[], None]) -> None:
-    """Play a scene in a child process that may mount file systems which nobody else sees."""
-    child = os.fork()
-    if child == 0:
-        try:
-            if ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNTS):
-                raise OSError(ctypes.get_errno(), "unshare")
-            subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-            scene()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-
-
-def leave_free(folder: Path, size: int) -> Path:
-    """Fill a file system up to so many free bytes; the file that does it."""
-    free = os.statvfs(folder)
-    filler = folder / "filler"
-    filler.write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - size)))
-    return filler
 
 
 @MAY_MOUNT

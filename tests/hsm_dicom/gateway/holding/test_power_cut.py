@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.hsm_dicom.gateway.holding.conversation import Image
-from tests.hsm_dicom.gateway.holding.test_faults import MAY_MOUNT, play_apart
 from tests.hsm_dicom.gateway.holding.test_kill import STEPS, child, key, send
 from tests.hsm_dicom.gateway.routes import scripted_target
+from tests.small_disks import MAY_MOUNT, play_apart
 from tests.softhsm import TestToken
 from tokens.uri import Pkcs11Uri
 

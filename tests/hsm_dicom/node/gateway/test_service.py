@@ -22,7 +22,7 @@ from hsm_dicom.gateway.settings import Objects
 from hsm_dicom.gateway.status import ConditionKind, RouteState
 from hsm_dicom.network.errors import ListenError
 from hsm_dicom.node.gateway import GatewayService, open_gateway
-from hsm_dicom.node.gateway.lock import LOCK_NAME, GatewayRunsError, hold_gateway_lock
+from hsm_dicom.node.gateway.lock import LOCK_NAME, GatewayRunsError, find_running_gateway, hold_gateway_lock
 from hsm_dicom.node.gateway.opening import OpenedGateway
 from hsm_dicom.transport.events import CertificatesReloaded
 from hsm_dicom.transport.plain import PlainHandshake, PlainTransport
@@ -32,6 +32,7 @@ from tests.hsm_dicom.network import pdus
 from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.tls.fixtures import Hospital, RemoteSoftHSM, names
 from tests.interop.tls.programs import run
+from tests.small_disks import MAY_MOUNT, leave_free, on_a_small_disk
 from tests.softhsm import TestToken
 from tests.tokens.proxy import Proxy
 
@@ -251,6 +252,26 @@ def test_an_emergency_setting_opens_a_route_again_that_was_closed_when_the_last_
         assert not service.reload()
         assert site.call_as_ct("echoscu") == (0, "")
         assert service.status().routes[0].state is RouteState.OPEN
+
+
+@MAY_MOUNT
+def test_a_gateway_starts_and_is_found_although_the_disk_is_full(site: Site) -> None:
+    """The login is recorded in the reserve, and the file of the last gateway makes room for that of this one."""
+    state = site.folder / "state"
+
+    def scene() -> None:
+        state.chmod(0o700)
+        os.environ["HSM_DICOM_STATE"] = str(state)
+        with hold_gateway_lock(state), serving(site):
+            pass
+        leave_free(state, 0)
+        with hold_gateway_lock(state), serving(site) as service:
+            found = find_running_gateway(state)
+            assert found is not None
+            assert found.process == os.getpid()
+            assert service.status().is_ready
+
+    on_a_small_disk(state, 256 << 10, scene)
 
 
 def test_a_reload_that_fails_unexpectedly_changes_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
