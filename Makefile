@@ -81,7 +81,7 @@ release: .venv/.ready-test
 	tools/release $(IDENTITY) $(FILES)
 
 # The page on installing from a release, with the network: what is in dist/, without a compiler, offline, by proxy.
-test-install: dist
+test-install: dist .venv/.ready-install
 	$(bin)/pytest packaging/install
 
 # The Debian package in dist/, built in a clean root without a network: `make deb`, or `make deb P=trixie`.

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from connect_proxy import ConnectProxy
 
 from tests.pki import Authority
+from tests.ports import free_port
 from tests.softhsm import new_token, provision
 from tests.test_docs import blocks
 from tests.test_release import sign_with_token
@@ -50,7 +52,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A PATH with Debian's Python and what the page names, and no compiler."""
     folder = tmp_path_factory.mktemp("bin")
-    for name in ("sh", "python3", "openssl", "sha256sum", "rm"):
+    for name in ("sh", "python3", "openssl", "sha256sum", "rm", "ln"):
         (folder / name).symlink_to(Path("/usr/bin") / name)
     return str(folder)
 
@@ -64,6 +66,12 @@ def run(release: Path, commands: str, path: str = os.defpath, *, before: list[st
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+def remove(release: Path) -> None:
+    """Remove the installation, whatever is there of it."""
+    (release.parent / "installed").unlink(missing_ok=True)
+    shutil.rmtree(release.parent / "installed-0.1.0", ignore_errors=True)
 
 
 def program(release: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +88,7 @@ def test_the_files_are_verified_and_installed_without_a_compiler(release: Path, 
     missing = program(release, "card", "list")
     assert "gcc python3-dev libpcsclite-dev" in missing.stderr
     run(release, REMOVE, bare)
-    assert not (release.parent / "installed").exists()
+    assert not list(release.parent.glob("installed*"))
 
 
 def test_the_offline_installation_uses_no_network(release: Path, bare: str) -> None:
@@ -97,17 +105,43 @@ def test_a_changed_package_is_refused(release: Path, bare: str) -> None:
     changed = next((release / "packages").glob("idna-*.whl"))
     octets = changed.read_bytes()
     changed.write_bytes(octets + b"\0")
-    shutil.rmtree(release.parent / "installed")
+    remove(release)
     with pytest.raises(AssertionError, match="DO NOT MATCH THE HASHES"):
         run(release, OFFLINE, bare, before=NO_NETWORK)
     changed.write_bytes(octets)
 
 
-def test_pip_goes_through_the_proxy(release: Path, bare: str) -> None:
-    with ConnectProxy() as proxy:
-        settings = PROXY.replace("proxy.example:3128", f"127.0.0.1:{proxy.port}")
-        run(release, settings + INSTALL, bare)
-    assert "pypi.org:443" in proxy.targets
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Debian's tinyproxy on loopback: its host and port, and its log."""
+    port, log, settings = free_port(), tmp_path / "proxy.log", tmp_path / "tinyproxy.conf"
+    settings.write_text(f'Port {port}\nListen 127.0.0.1\nLogFile "{log}"\nLogLevel Connect\nConnectPort 443\n')
+    with subprocess.Popen(["tinyproxy", "-d", "-c", settings], stdout=subprocess.DEVNULL) as running:
+        try:
+            await_port(port)
+            yield f"127.0.0.1:{port}", log
+        finally:
+            running.terminate()
+
+
+def await_port(port: int, seconds: float = 10.0) -> None:
+    """Wait until something listens on a port of loopback. Raises OSError after `seconds`."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def test_pip_goes_through_the_proxy(release: Path, bare: str, proxy: tuple[str, Path]) -> None:
+    address, log = proxy
+    remove(release)
+    run(release, PROXY.replace("proxy.example:3128", address) + INSTALL, bare)
+    assert "CONNECT pypi.org:443" in log.read_text()
 
 
 @pytest.fixture
@@ -133,6 +167,6 @@ def mirror(release: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def test_pip_takes_the_packages_from_a_mirror(release: Path, bare: str, mirror: tuple[str, list[str]]) -> None:
     address, requested = mirror
-    shutil.rmtree(release.parent / "installed", ignore_errors=True)
+    remove(release)
     run(release, MIRROR.replace("https://mirror.example", address) + INSTALL, bare)
     assert [path for path in requested if path.startswith("/simple/cryptography/cryptography-")]

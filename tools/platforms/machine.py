@@ -31,9 +31,9 @@ class Machine:
     def __init__(self, root: Path, shares: Mapping[str, Path]) -> None:
         command = ["systemd-nspawn", "--quiet", f"--directory={root}", "--boot", "--volatile=overlay"]
         command += ["--private-network", "--register=no", "--keep-unit", "--console=pipe"]
-        command += ["--bind=/dev/urandom:/dev/hsm0"]  # a stand-in for a device file
-        # Reading the state of the clock (adjtimex(2)) is what nspawn forbids, and a machine permits.
-        command += ["--system-call-filter=adjtimex clock_adjtime"]
+        # What nspawn forbids, and a machine permits: reading the state of the clock, and the kernel's programs by which
+        # systemd restricts devices (DeviceAllow=) and addresses (IPAddressDeny=).
+        command += ["--system-call-filter=adjtimex clock_adjtime bpf"]
         command += [f"--bind-ro={outside}:{inside}" for inside, outside in shares.items()]
         # systemd from 256 on refuses the legacy and hybrid hierarchies, which nspawn would copy from the host.
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}

@@ -22,7 +22,7 @@ for host in ct:192.168.10.21:192.168.10.1 pacs:10.1.2.9:10.1.2.3; do
   ip -n $name link set lo up
 done
 ip link set lo up
-echo '10.1.2.9 pacs.example' >> /etc/hosts
+echo '10.1.2.9 pacs.example pacs.hospital.example' >> /etc/hosts
 """
 
 _CA = """
@@ -31,7 +31,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 365 -
   -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
 openssl req -newkey rsa:2048 -nodes -keyout pacs.key -out pacs.csr -subj /CN=PACS 2>/dev/null
 tls_use=extendedKeyUsage=serverAuth,clientAuth
-printf '%s\\n' subjectAltName=DNS:pacs.example keyUsage=digitalSignature $tls_use > tls.ext
+printf '%s\\n' subjectAltName=DNS:pacs.example,DNS:pacs.hospital.example keyUsage=digitalSignature $tls_use > tls.ext
 printf 'keyUsage=digitalSignature,nonRepudiation\\n' > node.ext
 openssl x509 -req -in pacs.csr -CA ca.pem -CAkey ca.key -days 200 -extfile tls.ext -out pacs.pem 2>/dev/null
 install -m 644 ca.pem /etc/hsm-dicom/ca.pem

@@ -52,7 +52,7 @@ class Guide:
 
     def write_files(self, heading: str) -> None:
         """Write the files of a section, each of which is named in the text before its block."""
-        pattern = r"`(/etc/systemd/[^`]+)`(?:(?!^```|`/etc/systemd/).)*^```ini\n(.*?)^```"
+        pattern = r"`(/etc/[^`]+)`(?:(?!^```|`/etc/).)*^```(?:ini|js|text)\n(.*?)^```"
         named = re.findall(pattern, self.read_section(heading), re.MULTILINE | re.DOTALL)
         assert named, heading
         for path, text in named:

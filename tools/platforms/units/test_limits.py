@@ -13,7 +13,7 @@ DROP_IN = "/run/systemd/system/hsm-dicom-.service.d/60-lifted.conf"
 MANUAL = "systemd-run --quiet --pipe --wait --collect --unit=hsm-dicom-manual"
 
 WITHIN = {
-    "a device file": "open('/dev/hsm0', 'rb').read(1)",
+    "a device file": "open('/dev/hsm0', 'rb', buffering=0)",
     "writes files": "open('/var/lib/vendor/state', 'w')",
     "memory that is writable and executable": "import mmap; mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)",
     "a socket of another kind": "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
@@ -28,7 +28,8 @@ WITHIN = {
 
 @pytest.fixture(scope="module")
 def vendor(machine: Machine) -> Machine:
-    """The machine with the files of a vendor, and with /dev/hsm0, which is /dev/urandom."""
+    """The machine with the files of a vendor, and with /dev/hsm0, a device whose number is that of /dev/net/tun."""
+    machine.run("mknod -m 666 /dev/hsm0 c 10 200")
     files = "/home/vendor/module.conf /tmp/vendor.lock /var/lib/vendor/state"
     machine.run(f"mkdir -p /home/vendor /var/lib/vendor; touch {files}; chmod 666 {files}")
     return machine
