@@ -30,8 +30,8 @@ def print_inventory(inventory: Inventory) -> None:
         print()
     for name in inventory.not_logged_in:
         output.say(("?", output.UNSURE), f" Token {output.shown(name)}: only its public objects were read (no login).")
-    counts = [(kind, sum(entry.urgency is kind for entry in inventory.entries)) for kind in Urgency]
-    text = ", ".join(f"{count} {_SIGNS[kind]}" for kind, count in counts)
+    problems, soon, good = (sum(entry.urgency is kind for entry in inventory.entries) for kind in Urgency)
+    text = f"{output.count(problems, 'problem')}, {soon} soon, {good} fine"
     output.outcome(not inventory.needs_attention, f"{output.count(len(inventory.entries), 'row')}: {text}.")
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("pcscd")  # the command looks into the read
 def test_nothing_that_ends_soon_is_exit_0(run: Run, signing_node: Node) -> None:
     result = run("inventory", "--config", signing_node.config, "--warn-days", "0")
     assert result.status == exits.OK
-    assert "0 problem, 0 soon" in result.said
+    assert "no problems, 0 soon" in result.said
     assert "token ct-room, RSA 2048, made on the device" in result.said
 
 
