@@ -7,18 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from hsm_dicom.cli import exits
 from hsm_dicom.network.echo import SUCCESS
 from hsm_dicom.node import Service
 from hsm_dicom.tls import HandshakeError
 from hsm_dicom.tls.facts import spki_sha256
+from tests.cards.fixtures import PIN, PutIn, pcscd, put_in
 from tests.hsm_dicom.cli.conftest import Run
-from tests.hsm_dicom.node.year import Caller, Year
+from tests.hsm_dicom.node.year import LIFE, TLS, Caller, Year
 from tests.interop.modules.devices import nss
 from tests.pki import DAY, NOW, Authority, new_key
 from tests.soak import RUNS
 from tests.softhsm import MODULE, remember
+
+__all__ = ["pcscd", "put_in"]
 
 FIRST_REQUEST = ("--subject", "CN=Node,O=Radiology", "--ip", "127.0.0.1", "--eku", "serverAuth", "--eku", "clientAuth")
 
@@ -50,6 +54,12 @@ SUCCESSOR = """
 [identities.node-2]
 token = "room"
 object = "node-2"
+"""
+
+ON_CARD = """
+[identities.{name}]
+key = "{uri}"
+certificate = "{name}.pem"
 """
 
 ON_NEXT_TOKEN = """
@@ -118,6 +128,52 @@ def test_a_year_on_nss_which_has_no_officer(year: Year) -> None:
     live(year, make_database)
     expected = [(day, re.sub(" on year room.*", f" on {nss.TOKEN}", told)) for day, told in DIARY if day != 256]
     assert year.diary == [one for one in expected if not one[1].startswith("initialise")]
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(RUNS == 1, reason="make soak: the suite goes through the year on SoftHSM")
+def test_a_year_on_a_piv_card_whose_certificates_are_files(year: Year, put_in: PutIn) -> None:
+    """A card has no ceremony of ours: its maker's tool generates keys. Renewal, PIN and rollover are an officer's."""
+    put_in(card="piv")
+    ca = Authority("Old", key=new_key("rsa2048", 0))
+    pin = year.write("card.pin", PIN)
+    card = "card:reader=Rig%20A%2000%2000;profile=piv;sharing=transactions"
+    keys = {name: f"{card};key={slot}?pin-source=file:{pin}" for name, slot in (("node", "9a"), ("node-2", "9e"))}
+
+    def certify(name: str) -> x509.Certificate:
+        request = year.folder / f"{name}-{year.day}.csr"
+        year.command("key", "csr", keys[name], *FIRST_REQUEST, "--out", request)
+        csr = x509.load_pem_x509_csr(request.read_bytes())
+        begins = year.now
+        issued = ca.issue(name, key=csr, subject=csr.subject, begins=begins, ends=begins + LIFE, **TLS)
+        year.write(f"{name}.pem", issued.pem)
+        return issued.certificate
+
+    year.write("ca.pem", ca.pem)
+    year.write("ca.crl", ca.crl(until=NOW + 400 * DAY))
+    tables = CONFIGURATION.partition("[trust]")
+    on_card = ON_CARD.format(name="node", uri=keys["node"])
+    year.write("hsm-dicom.toml", on_card + "[trust]" + tables[2].format(port=year.port))
+    certify("node")
+    first, second = Caller(year.port, ca), Caller(year.port, ca)
+    with year.telling():
+        with year.serve() as service, first:
+            year.go_to(139, first)
+            assert year.has_told("identity node ends in 1 days")
+            certify("node")
+            assert service.reload()
+            first.call_again()
+            year.go_to(200, first)
+        # A node in service would present the old PIN between the reset and the new file, and the card counts it.
+        puk, next_pin = year.write("puk", "12345678"), year.write("next.pin", "471147")
+        year.program("token", "reset-pin", card, "--so-pin", f"file:{puk}", "--new-pin", f"file:{next_pin}")
+        next_pin.rename(pin)
+        with year.serve() as service, second:
+            year.go_to(270, second)
+            successor = spki_sha256(certify("node-2"))
+            switch(year, second, service, ON_CARD.format(name="node-2", uri=keys["node-2"]), "node-2", successor)
+            year.go_to(365, second)
+    assert (len(first.keys_seen), len(second.keys_seen)) == (1, 2)
 
 
 def live(year: Year, prepare: Prepare, in_between: Callable[[Year, Caller, Service], None] | None = None) -> None:
