@@ -110,7 +110,7 @@ class RemoteSoftHSM:
     Stopping it is the end of the connection to an HSM.
     """
 
-    module = Path("/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so")
+    module = next(Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/lib/pkcs11/p11-kit-client.so"))
 
     def __init__(self, folder: Path, label: str) -> None:
         self._folder, self._label = folder, label

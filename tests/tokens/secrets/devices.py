@@ -24,7 +24,7 @@ from tokens.secrets import Secrets, Use
 from tokens.smartcard.profile_table import read_profile
 from tokens.uri import Pkcs11Uri
 
-NSS_MODULE = Path("/usr/lib/x86_64-linux-gnu/libsoftokn3.so")
+NSS_MODULE = next(Path("/usr/lib").glob("*/libsoftokn3.so"), Path("/usr/lib/libsoftokn3.so"))
 
 KEYS = {
     (Use.AUTHENTICATION, 1): "133457799bbcdff1",
