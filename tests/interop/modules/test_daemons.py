@@ -79,15 +79,6 @@ def test_a_new_process_says_what_is_missing(worker: Worker, label: str) -> None:
     assert worker.run(behaviours.open_and_close, label) == "done", "in the same process, once the daemon is there"
 
 
-@pytest.mark.parametrize("worker", ["opencryptoki"], indirect=True, scope="module")
-def test_a_user_whom_the_group_of_a_daemon_does_not_list_is_told_so(worker: Worker, label: str, tmp_path: Path) -> None:
-    as_another = (*worker.device.enter, "unshare", "--user", "--map-user=2", "--map-group=2")
-    with contextlib.closing(Worker(replace(worker.device, enter=as_another), tmp_path)) as another:
-        refused = another.run(behaviours.open_and_close, label)
-    assert class_of(refused) == "ModuleError"
-    assert "this user is not a member of the group 'pkcs11' in /etc/group" in refused
-
-
 @with_daemon
 def test_a_key_is_left_at_its_deadline_while_the_daemon_hangs_and_used_again_afterwards(
     worker: Worker, daemon: Daemon
