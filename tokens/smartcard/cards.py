@@ -94,8 +94,8 @@ class Cards:
     ) -> CardApplication:
         """Return an application on the card in a reader. The caller releases it with `release_application`.
 
-        All users share the credentials of the first user that has any, and the deadlines of the last one. Raises as
-        `acquire_connection` does.
+        All users share one set of credentials, which those of a later user replace if they differ or its PIN was
+        refused, and the deadlines of the last one. Raises as `acquire_connection` does.
         """
         connection = self.acquire_connection(reader, exclusive=exclusive)
         with self._sharing:
@@ -104,8 +104,8 @@ class Cards:
             if shared is None:
                 application = CardApplication(connection, profile, aid, credentials, wait=wait, deadlines=deadlines)
                 shared = self._applications[place] = _SharedApplication(application)
-            elif shared.application.login.credentials is None:
-                shared.application.login.credentials = credentials
+            elif credentials is not None:
+                shared.application.login.use_credentials(credentials)
             if deadlines is not None:
                 shared.application.deadlines = deadlines
             shared.users += 1

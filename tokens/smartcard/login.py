@@ -9,10 +9,12 @@ did not.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tokens.card_uri import CardUri
@@ -79,6 +81,9 @@ class Login:
     def __init__(self, application: LoginCard, credentials: Credentials | None) -> None:
         self._application = application
         self.credentials = credentials
+        self._changing = threading.Lock()
+        self._in_use: Credentials | None = None
+        """The credentials whose PIN is being presented, which is not wiped meanwhile."""
         self._salt = os.urandom(16)
         self._accepted: bytes | None = None
         self._lost_answer = False
@@ -94,8 +99,7 @@ class Login:
             role=_ROLE,
             presented=False,
         )
-        with report(event, refusals=PinError) as reported:
-            credentials = self._require_credentials()
+        with report(event, refusals=PinError) as reported, self._use_credentials() as credentials:
             left = self._application.family.read_retries_left(session, pin)
             unanswered = self._settle(credentials, left)
             self._check_retries(credentials, pin, left)
@@ -107,6 +111,32 @@ class Login:
                 if octets is not None and self._lost_answer:
                     reported.end(OperationOutcome.UNANSWERED, str(error))
                 raise
+
+    def use_credentials(self, newer: Credentials) -> None:
+        """Present the PIN of these credentials from now on, if they differ or the current PIN was refused."""
+        with self._changing:
+            older = self.credentials
+            if older is not None and not older.is_replaced_by(newer):
+                return
+            self.credentials = newer
+            if older is not None and older is not self._in_use:
+                older.forget()
+
+    @contextlib.contextmanager
+    def _use_credentials(self) -> Iterator[Credentials]:
+        """Yield the current credentials, and wipe their PIN afterwards if others have replaced them meanwhile.
+
+        Raises `PinSourceError` if there are none.
+        """
+        with self._changing:
+            used = self._in_use = self._require_credentials()
+        try:
+            yield used
+        finally:
+            with self._changing:
+                self._in_use = None
+                if used is not self.credentials:
+                    used.forget()
 
     def forget(self) -> None:
         """Wipe the stored PIN."""

@@ -119,6 +119,20 @@ def test_the_last_retry_is_kept_unless_it_is_asked_for(card: RunningCard) -> Non
     assert tries(card) == 3
 
 
+def test_whoever_opens_the_key_again_gives_the_right_pin_to_those_who_use_it_already(card: RunningCard) -> None:
+    """A service that reloads after somebody has logged in by hand, while its last key is still open."""
+    with open_key(KEY, pin=set_pin("111111"), profiles=PROFILES) as old:
+        with pytest.raises(PinRefusedError):
+            use(old)
+        with pytest.raises(PinNotPresentedError):
+            use(old)
+        assert tries(card) == 2
+        with open_key(KEY, pin=AtHand(PIN), profiles=PROFILES) as new:
+            use(new)
+            use(old)
+        assert tries(card) == 3
+
+
 def test_a_locked_pin_is_reported_and_not_presented(card: RunningCard) -> None:
     for wrong in ("222222", "333333"):
         with pytest.raises(PinRefusedError):

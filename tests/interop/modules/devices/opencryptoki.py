@@ -1,8 +1,8 @@
 """opencryptoki's software token, with its daemon `pkcsslotd`, in namespaces of their own.
 
 The library and the daemon have fixed places: /etc/opencryptoki, /var/lib/opencryptoki, /run (a socket), /run/lock, the
-group pkcs11, and a segment of System V shared memory. A mount and an IPC namespace give each test its own, and a user
-namespace lets any user do so, who is root in it.
+group pkcs11, a segment of System V shared memory, and one in /dev/shm. A mount and an IPC namespace give each test its
+own, and a user namespace lets any user do so, who is root in it.
 
 The daemon demands to be root, or, since 3.21, to be the user `pkcsslotd` and not root. Then it gets another user
 namespace, in which the same user has that name; its socket belongs to the same user on either side.
@@ -53,6 +53,7 @@ mount --bind lib /var/lib/opencryptoki
 mount --bind passwd-0 /etc/passwd
 mount --bind group-0 /etc/group
 mount --bind run /run
+mount -t tmpfs tmpfs /dev/shm
 echo ready
 exec cat
 """
