@@ -166,3 +166,27 @@ def test_a_forked_child_logs_in_for_itself_and_the_parent_stays_logged_in(databa
         """,
     )
     assert printed.split() == ["child", "parent", "True"] * 2
+
+
+def test_a_pin_that_is_not_changed_without_a_login_is_not_recorded_as_refused(database: Path) -> None:
+    """NSS answers C_SetPIN with CKR_USER_NOT_LOGGED_IN then, whatever the PIN is."""
+    printed = run(
+        database,
+        """
+        from tokens.errors import OperationFailedError
+        from tokens.pins.sources import parse_pin_source
+        from tokens.pins.refusals import RefusalMemory
+        from tokens.pkcs11.officer import change_pin
+        with tokens.open_token(uri(), **WHERE) as connection:
+            module, token = connection.module, connection.token
+            pin = parse_pin_source(WHERE["pin"])
+            try:
+                change_pin(module, token, pin, pin)
+            except OperationFailedError as error:
+                print(error)
+            print(RefusalMemory().refusals(token.serial))
+        """,
+    )
+    text, refusals = printed.splitlines()
+    assert "changes no PIN without a login (CKR_USER_NOT_LOGGED_IN)" in text
+    assert refusals == "[]"

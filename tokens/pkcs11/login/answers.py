@@ -27,6 +27,9 @@ _USER_TYPE_INVALID = 0x103
 NEW_PIN_REFUSED = (0xA1, 0xA2, 0x1B8)
 """CKR_PIN_INVALID, CKR_PIN_LEN_RANGE and CKR_PIN_TOO_WEAK, for calls in which they are about a new PIN."""
 
+NEEDS_LOGIN = 0x101
+"""CKR_USER_NOT_LOGGED_IN: C_SetPIN wants a login before it looks at the PIN, which PKCS#11 does not ask for."""
+
 _LOST = (0x03, 0xB0, 0xB3, 0xE0, 0xE1, cryptoki.CRYPTOKI_NOT_INITIALIZED)
 """CK_RVs after which the slot, the session, the token or the module is gone, and the PIN was not checked."""
 
@@ -71,6 +74,12 @@ def raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
         raise OperationFailedError(
             f"{sentence_case(token.description)} does not accept the new PIN ({name_of(rv)}). The old PIN stays.",
             remedy="See the token's rules on length and characters.",
+        )
+    if rv == NEEDS_LOGIN:
+        raise OperationFailedError(
+            f"{sentence_case(token.description)} changes no PIN without a login ({name_of(rv)}), so the PIN was not "
+            "checked.",
+            remedy="Change it with a program of the token's maker, such as certutil for NSS.",
         )
     if rv in _LOST:
         raise TokenLostError(

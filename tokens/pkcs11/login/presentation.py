@@ -44,6 +44,7 @@ from tokens.pins.sources import Pin
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.login.answers import (
+    NEEDS_LOGIN,
     NOT_ABOUT_THE_PIN,
     WRONG_PIN,
     name_answer,
@@ -253,6 +254,8 @@ class _Presented:
         if rv == cryptoki.OK:
             return Answer.ACCEPTED
         if rv not in self.wrong and rv in NOT_ABOUT_THE_PIN:
+            return Answer.NOT_CHECKED
+        if rv == NEEDS_LOGIN and self.new_pin is not None:
             return Answer.NOT_CHECKED
         if rv in self.credentials.device_failures and (self.presentation.may_be_repeated or self.pin is None):
             # A person decides about each PIN that is typed on the device.
