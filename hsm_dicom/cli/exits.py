@@ -120,8 +120,9 @@ _WITHOUT_PIN = {
     *(("gateway", "status"), ("gateway", "drain"), ("gateway", "emergency")),
     *(("tls", "profiles"), ("tls", "probe"), ("iscl", "trace"), ("token", "list")),
     *(("token", "clear-rejected-pin"), ("card", "list"), ("card", "info"), ("inventory",)),
+    ("check-config",),
 }
-"""The commands that present no PIN."""
+"""The commands that present no PIN; and `check-config`, which reports a refused PIN among other problems."""
 
 _OF_VERIFY = (
     (NO_SIGNATURE, "A file has no signature."),
