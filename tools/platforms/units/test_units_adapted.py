@@ -24,7 +24,7 @@ wire.sendall(b'{"do": "insert"}\\n')
 time.sleep(600)
 """
 TSA = """
-mkdir /root/tsa && cd /root/tsa
+mkdir ~root/tsa && cd ~root/tsa
 openssl req -new -newkey rsa:2048 -nodes -keyout tsa.key -out tsa.csr -subj /CN=TSA 2>/dev/null
 printf 'keyUsage=critical,digitalSignature\\nextendedKeyUsage=critical,timeStamping\\n' > tsa.ext
 openssl x509 -req -in tsa.csr -CA ../ca/ca.pem -CAkey ../ca/ca.key -days 100 -extfile tsa.ext -out tsa.pem 2>/dev/null
@@ -68,12 +68,12 @@ def test_a_second_token_has_a_pin_of_its_own(node: Machine, adapt: Guide) -> Non
         node, f"PIN={PIN_B} hsm-dicom token init --module $module --label 'CT room B' --so-pin env:SO --pin env:PIN"
     )
     adapt.write_files("Add a second token")
-    node.run(f"cp {CONFIGURATION} /root/one-token.toml")
+    node.run(f"cp {CONFIGURATION} /srv/one-token.toml")
     adapt.add_configuration("Add a second token")
     adapt.run("Add a second token", stdin=PIN_B)
     node.run("rm /etc/credstore.encrypted/hsm-dicom.pin-b")
     assert "pin-b" in node.run(f"{MANUAL} hsm-dicom check-config", status=1)
-    node.run(f"cp /root/one-token.toml {CONFIGURATION}; rm {DROP_INS}/30-pin-b.conf; systemctl daemon-reload")
+    node.run(f"cp /srv/one-token.toml {CONFIGURATION}; rm {DROP_INS}/30-pin-b.conf; systemctl daemon-reload")
     for pin in (PIN, PIN_B):
         node.run(f"! journalctl --all --output=export | grep --text --quiet -e {pin}")
 
@@ -176,7 +176,7 @@ def test_a_time_stamp_comes_through_the_proxy(node: Machine) -> None:
     in_pacs = "systemd-run --quiet --property=NetworkNamespacePath=/run/netns/pacs"
     node.write("/root/tinyproxy.conf", "Port 3128\nListen 10.1.2.9\nAllow 10.1.2.3\nTimeout 30\n")
     node.run(
-        f"{in_pacs} --unit=tsa python3 /tests/tsa.py 127.0.0.1 8318 /root/tsa; "
+        f"{in_pacs} --unit=tsa python3 /tests/tsa.py 127.0.0.1 8318 ~root/tsa; "
         f"{in_pacs} --unit=proxy tinyproxy -d -c /root/tinyproxy.conf; "
         "echo '10.1.2.9 proxy.example' >> /etc/hosts; echo '127.0.0.1 tsa.example' >> /etc/hosts"
     )
