@@ -17,7 +17,7 @@ from hsm_dicom.cli.render import output
 from hsm_dicom.config import Configuration
 from hsm_dicom.identity import choose_certificate
 from hsm_dicom.identity.errors import NoCertificateError
-from hsm_dicom.node.roles import describe_roles
+from hsm_dicom.node.identities.roles import describe_roles
 from hsm_dicom.trust import CertificatePurpose
 from hsm_dicom.trust.roles import END_OF_PUBLIC_CLIENT_AUTH, ROLES, find_unfit_roles
 from tokens.csr import (

@@ -12,7 +12,7 @@
     authentication_key = 2
     encryption_key     = 2
 
-Only the form is checked here; what it means for ISCL is checked where it is compiled (`hsm_dicom.node.iscl_tables`).
+Only the form is checked here; what it means for ISCL is checked where it is compiled (`hsm_dicom.node.tables.iscl`).
 """
 
 from __future__ import annotations

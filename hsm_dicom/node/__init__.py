@@ -8,23 +8,17 @@
 |---------------|------------------------------------------------------------------------------|
 | `plan`        | the frozen plan: tokens, identities, trust, peers, listeners, routes, problems |
 | `compiler`    | from the configuration file to the plan: the one reader of the network tables |
-| `peers`, `listeners`, `iscl_tables` | how the compiler reads each kind of table              |
-| `clashes`     | tables that are sound alone and cannot work together                         |
-| `holding`     | routes that judge or sign the objects that pass                                |
-| `routes`, `route_clashes` | the gateway: plain devices and routes, and routes that cannot work together |
+| `tables`      | how the compiler reads each kind of table, and which cannot work together    |
 | `problems`    | collection of problems, each with file, line, key and remedy                 |
 | `trust`       | `[trust]` in the plan, and opening what it names                              |
 | `policies`    | policies, and opening one with the trust of the configuration                 |
 | `opening`     | from the plan to open devices, trust and transports, with an owner           |
 | `check_report` | what the check of a configuration reports                                    |
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
-| `roles`       | what a certificate is used for and cannot be: TLS client, TLS server, signer |
-| `succession`  | identities and their successors: what each serves, and what is left to do    |
-| `rollover`    | whether a successor is ready, and the line of the file that switches to it   |
+| `identities`  | what identities are used for, their successors, and their tokens             |
 | `inventory`   | every key, certificate and CRL, what for, and until when                     |
 | `presets`     | what of a plan meets a document on cryptography                              |
 | `acceptance`  | what a tested device can be used for in DICOM                                |
-| `groups`      | the state of an identity whose key is on several tokens                      |
 | `service`     | a listener that runs, and is reloaded                                        |
 | `replaced`    | devices that a reload has replaced, released when nothing uses them          |
 | `reloading`   | why a reload failed, whatever was raised                                     |

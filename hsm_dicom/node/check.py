@@ -33,14 +33,14 @@ from hsm_dicom.iscl import ISCLContext, ISCLSettings
 from hsm_dicom.network.addresses import format_address
 from hsm_dicom.network.settings import ISCLExemption
 from hsm_dicom.node.check_report import CheckedIdentity, CheckedRoute, ConfigurationReport
-from hsm_dicom.node.clashes import find_missing_addresses
 from hsm_dicom.node.compiler import compile_plan
+from hsm_dicom.node.identities.roles import review_roles
+from hsm_dicom.node.identities.succession import is_awaited, is_retired, review_successions
 from hsm_dicom.node.opening import make_transport, open_identity, open_resources, open_secret_keys
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan
 from hsm_dicom.node.policies import check_policies
 from hsm_dicom.node.problems import ProblemCollector, list_identity_keys, list_token_keys
-from hsm_dicom.node.roles import review_roles
-from hsm_dicom.node.succession import is_awaited, is_retired, review_successions
+from hsm_dicom.node.tables.clashes import find_missing_addresses
 from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import TrustStore, review_trust
 from hsm_dicom.trust.certificates import is_ca

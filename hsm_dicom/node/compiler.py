@@ -15,19 +15,19 @@ from hsm_dicom.config.loading import LOCAL, Reading, read_configuration
 from hsm_dicom.config.sections import Configuration
 from hsm_dicom.identity import IdentityAccess, Succession, find_identity, find_successions
 from hsm_dicom.identity.succession import check_successors
-from hsm_dicom.node.clashes import (
+from hsm_dicom.node.plan import NodePlan, join_names
+from hsm_dicom.node.policies import compile_policies
+from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.node.tables.clashes import (
     find_peers_alike,
     find_peers_written_twice,
     find_shared_ports,
     list_entrances,
 )
-from hsm_dicom.node.listeners import ListenerCompiler
-from hsm_dicom.node.peers import PeerCompiler
-from hsm_dicom.node.plan import NodePlan, join_names
-from hsm_dicom.node.policies import compile_policies
-from hsm_dicom.node.problems import ProblemCollector
-from hsm_dicom.node.route_clashes import find_route_problems
-from hsm_dicom.node.routes import RouteCompiler, compile_gateway
+from hsm_dicom.node.tables.listeners import ListenerCompiler
+from hsm_dicom.node.tables.peers import PeerCompiler
+from hsm_dicom.node.tables.route_clashes import find_route_problems
+from hsm_dicom.node.tables.routes import RouteCompiler, compile_gateway
 from hsm_dicom.node.trust import compile_trust
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from hsm_dicom.identity import Succession
+    from hsm_dicom.node.identities.succession import SuccessionStatus
     from hsm_dicom.node.plan import NodePlan
-    from hsm_dicom.node.succession import SuccessionStatus
     from tokens.errors import Error
 
 app = typer.Typer(help="Identities: which one serves what, while a new key replaces an old one.", no_args_is_help=True)
@@ -47,8 +47,8 @@ def status(
     from hsm_dicom.cli.render import output
     from hsm_dicom.config.devices import NotConfiguredError
     from hsm_dicom.identity.errors import NoCertificateError
+    from hsm_dicom.node.identities.succession import describe_succession
     from hsm_dicom.node.plan import raise_errors
-    from hsm_dicom.node.succession import describe_succession
 
     with open_plan(config) as plan:
         raise_errors(plan.problems)
@@ -112,8 +112,8 @@ def rollover(
     from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.identity import IdentityError, Use
-    from hsm_dicom.node.rollover import check_readiness, write_switch
-    from hsm_dicom.node.succession import find_tables
+    from hsm_dicom.node.identities.rollover import check_readiness, write_switch
+    from hsm_dicom.node.identities.succession import find_tables
 
     day = _day(signs_from)
     if back and day is not None:
@@ -173,8 +173,8 @@ def retire(
     from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
     from hsm_dicom.identity import IdentityError, Stage
-    from hsm_dicom.node.rollover import write_retirement
-    from hsm_dicom.node.succession import describe_succession
+    from hsm_dicom.node.identities.rollover import write_retirement
+    from hsm_dicom.node.identities.succession import describe_succession
 
     _require_write(record, write)
     with keep_record("identity retire", record) as ceremony, open_plan(config) as plan:

@@ -208,7 +208,7 @@ def import_cert(
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.serials import explain_not_in_use
     from hsm_dicom.identity import find_expiry_remark, order_certificates, read_certificates, require_unexpired
-    from hsm_dicom.node.roles import describe_roles
+    from hsm_dicom.node.identities.roles import describe_roles
     from hsm_dicom.trust.roles import find_unfit_roles
     from tokens.pkcs11.certificates import import_certificates
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.token_report import token_json
-from hsm_dicom.node.groups import GroupStatus, MemberStatus, RecordedChange
+from hsm_dicom.node.identities.groups import GroupStatus, MemberStatus, RecordedChange
 from tokens.group import BreakerState
 
 _STYLES = {BreakerState.CLOSED: output.GOOD, BreakerState.EXCLUDED: output.BAD}

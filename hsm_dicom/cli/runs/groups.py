@@ -15,7 +15,7 @@ from hsm_dicom.config import Configuration
 from hsm_dicom.config.groups import GroupAccess, choose_pin
 from hsm_dicom.identity import IdentityAccess, find_identity
 from hsm_dicom.node.acceptance import is_ready_for_dicom
-from hsm_dicom.node.groups import GroupStatus, inspect_group
+from hsm_dicom.node.identities.groups import GroupStatus, inspect_group
 from tokens.errors import PinError, TokenError
 from tokens.pkcs11.check import TokenCheck, check_token
 from tokens.policy import KeyPolicy

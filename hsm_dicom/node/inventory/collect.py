@@ -27,6 +27,7 @@ from hsm_dicom.identity import (
     read_certificates,
 )
 from hsm_dicom.node.compiler import compile_plan
+from hsm_dicom.node.identities.succession import is_awaited, is_retired
 from hsm_dicom.node.inventory.devices import Devices, find_certificates, read_devices
 from hsm_dicom.node.inventory.entries import (
     Entry,
@@ -40,7 +41,6 @@ from hsm_dicom.node.inventory.entries import (
 )
 from hsm_dicom.node.inventory.uses import Uses, describe_failure, name_device
 from hsm_dicom.node.plan import NodePlan
-from hsm_dicom.node.succession import is_awaited, is_retired
 from hsm_dicom.trust import RevocationPolicy
 from hsm_dicom.trust.certificates import name_text
 from hsm_dicom.trust.clock import current_time

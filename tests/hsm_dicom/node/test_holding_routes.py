@@ -20,7 +20,7 @@ from hsm_dicom.gateway.settings import Objects
 from hsm_dicom.network.settings import Quarantine
 from hsm_dicom.node.check import check_configuration
 from hsm_dicom.node.compiler import read_plan
-from hsm_dicom.node.holding import _JUDGING, _SIGNING
+from hsm_dicom.node.tables.holding import _JUDGING, _SIGNING
 from tests.hsm_dicom.node.conftest import Write
 from tests.hsm_dicom.node.test_routes import CT, FORTH, PACS, errors
 

@@ -165,4 +165,6 @@ def test_only_the_compiler_reads_the_tables_of_the_network() -> None:
     readers = {str(file.relative_to(root)) for file in root.rglob("*.py") if tables.search(file.read_text())} - {
         str(file.relative_to(root)) for file in (root / "config").iterdir()
     }
-    assert readers == {f"node/{name}.py" for name in ("compiler", "trust", "iscl_tables", "listeners", "peers")}
+    assert readers == {
+        f"node/{name}.py" for name in ("compiler", "trust", "tables/iscl", "tables/listeners", "tables/peers")
+    }

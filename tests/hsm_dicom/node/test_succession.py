@@ -17,9 +17,9 @@ from hsm_dicom.identity import Stage
 from hsm_dicom.network.assembly import make_peer_transport
 from hsm_dicom.network.echo import echo
 from hsm_dicom.node import Service, check_configuration, open_listener, open_peer, read_plan
+from hsm_dicom.node.identities.succession import describe_succession, find_tables
 from hsm_dicom.node.inventory import Kind, Urgency, take_inventory
 from hsm_dicom.node.opening import OpenedListener, open_resources
-from hsm_dicom.node.succession import describe_succession, find_tables
 from hsm_dicom.tls import DEFAULT
 from hsm_dicom.tls.facts import spki_sha256
 from hsm_dicom.transport.events import HandshakeFailed, HandshakeSucceeded, SuccessorRefused

@@ -19,9 +19,9 @@ from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import Objects
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.network.settings import Quarantine
-from hsm_dicom.node.peers import find_named_identity
 from hsm_dicom.node.plan import join_names
 from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.node.tables.peers import find_named_identity
 
 _JUDGING = ("policy", "on_unmet", "quarantine", "quarantine_answer")
 _SIGNING = (

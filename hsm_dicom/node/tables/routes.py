@@ -26,9 +26,9 @@ from hsm_dicom.gateway.settings import (
 from hsm_dicom.gateway.status import ConditionKind
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.network.settings import Peer, uses_tls
-from hsm_dicom.node.holding import HoldingTable
 from hsm_dicom.node.plan import ListenerPlan, PeerPlan, RoutePlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.node.tables.holding import HoldingTable
 
 _MIB = 1 << 20
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH

@@ -26,9 +26,9 @@ from hsm_dicom.errors import Error
 from hsm_dicom.events import ConfigurationChanged, emit
 from hsm_dicom.identity import Identity, Succession, Use, find_expiry_remark
 from hsm_dicom.node.compiler import compile_plan
+from hsm_dicom.node.identities.succession import find_tables
 from hsm_dicom.node.opening import open_identity
 from hsm_dicom.node.plan import NodePlan
-from hsm_dicom.node.succession import find_tables
 from hsm_dicom.tls.facts import spki_sha256
 from hsm_dicom.trust import CertificatePurpose
 from hsm_dicom.trust.roles import find_unfit_roles

@@ -13,9 +13,9 @@ from hsm_dicom.iscl import PORT as ISCL_PORT
 from hsm_dicom.iscl import Role
 from hsm_dicom.iscl.entity import decode_entity
 from hsm_dicom.network.settings import DICOM_TLS_PORT, CertificateMatch, ISCLExemption, Peer, check_ae_title, uses_tls
-from hsm_dicom.node.iscl_tables import ISCLTable
 from hsm_dicom.node.plan import PeerPlan, SecretKeysPlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.node.tables.iscl import ISCLTable
 from hsm_dicom.tls import DEFAULT, AuthenticationMode, TLSProfile, get_profile
 from hsm_dicom.tls.settings import LegacyExemption
 

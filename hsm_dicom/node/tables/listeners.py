@@ -20,16 +20,16 @@ from hsm_dicom.network.settings import (
     uses_tls,
 )
 from hsm_dicom.network.storage.sop_classes import SopClasses
-from hsm_dicom.node.iscl_tables import ISCLTable, describe_protocol, identify_authentication_keys
-from hsm_dicom.node.peers import (
+from hsm_dicom.node.plan import ListenerPlan, PeerPlan, SecretKeysPlan, join_names
+from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.node.tables.iscl import ISCLTable, describe_protocol, identify_authentication_keys
+from hsm_dicom.node.tables.peers import (
     check_legacy_identity,
     choose_port,
     compile_legacy,
     compile_profile,
     find_named_identity,
 )
-from hsm_dicom.node.plan import ListenerPlan, PeerPlan, SecretKeysPlan, join_names
-from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls import DEFAULT, AuthenticationMode
 
 _RETIRED = "a retired TLS profile"
