@@ -80,21 +80,25 @@ class Reopening:
         left.close()
 
     def _connect(self) -> Reopened | str:
-        call = self._call
+        leg, answer = self._request()
+        if isinstance(answer, Unanswered) and leg.refuse_certificate(self._call.target.name):
+            leg.close()
+            leg, answer = self._request()
+        problem = self._find_difference(answer) if not isinstance(answer, Unanswered) else f"{answer}"
+        if problem or isinstance(answer, Unanswered):
+            with contextlib.suppress(OSError, ValueError):
+                leg.socket.sendall(abort())
+            leg.close()
+            return problem
+        return Reopened(leg, read_maximum_length(answer))
+
+    def _request(self) -> tuple[Leg, PDU | Unanswered]:
+        """Connect, and request the same association."""
+        call, alarm = self._call, Alarm()
         leg = Leg(call.target.connect())
-        alarm = Alarm()
         try:
-            request = make_request(call.request, call.settings)
-            answer = request_association(
-                NOBODY, leg, request, call.settings.request_seconds, Waiting(alarm), lambda: self._is_discarded
-            )
-            problem = self._find_difference(answer) if not isinstance(answer, Unanswered) else f"{answer}"
-            if problem or isinstance(answer, Unanswered):
-                with contextlib.suppress(OSError, ValueError):
-                    leg.socket.sendall(abort())
-                leg.close()
-                return problem
-            return Reopened(leg, read_maximum_length(answer))
+            request, seconds = make_request(call.request, call.settings), call.settings.request_seconds
+            return leg, request_association(NOBODY, leg, request, seconds, Waiting(alarm), lambda: self._is_discarded)
         except BaseException:
             leg.close()
             raise
