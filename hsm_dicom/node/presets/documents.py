@@ -164,6 +164,8 @@ FIPS140 = Preset(
         "Whether a token or a library is a validated module: look up its certificate number in the list of NIST's "
         "CMVP, and compare firmware or version.",
         "Which provider OpenSSL uses: hsm-dicom does not change its configuration.",
+        "Whether an assessor accepts X25519MLKEM768. The report counts it as approved, since half of it is ML-KEM-768 "
+        "(FIPS 203); X25519 is not approved by itself, and NIST was still discussing such combinations in 2025.",
         "The package cryptography brings an OpenSSL of its own, which is not a validated module. It verifies "
         "signatures.",
         "The hash that sign --mac names. Its default, sha256, is approved; sha1 is not, for new signatures.",
