@@ -1,5 +1,6 @@
 """The guides do what they say: their commands and examples are run, in order, in one empty folder."""
 
+import functools
 import json
 import os
 import re
@@ -229,9 +230,10 @@ def test_every_link_between_pages_leads_somewhere() -> None:
         for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
             there = page.parent / target if target else page
             assert there.exists(), f"{page.name}: {target}"
-            assert not heading or heading in headings(there), f"{page.name}: {target}#{heading}"
+            assert not heading or heading in headings(there.resolve()), f"{page.name}: {target}#{heading}"
 
 
+@functools.cache
 def headings(page: Path) -> set[str]:
     """The places in a page that a link can name, as GitHub makes them of its headings."""
     titles = re.findall(r"^#+ (.*)$", generated.expand(page.read_text()), re.MULTILINE)
