@@ -20,8 +20,8 @@ from pkcs11 import Mechanism
 from tokens.algorithms.hashing import digest
 from tokens.algorithms.rsa_encoding import digest_info, emsa_pkcs1_v1_5
 from tokens.csr.subjects import parse_subject
-from tokens.errors import MechanismNotOfferedError
-from tokens.keys import CiphertextRejectedError, TokenRSAPrivateKey
+from tokens.errors import CeremonyError, MechanismNotOfferedError, sentence_case
+from tokens.keys import CiphertextRejectedError, TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.mechanisms import Candidate
 from tokens.pkcs11.ceremony import Usage
 
@@ -44,9 +44,10 @@ def certificate_request(
 
     `subject` is a name, or a text as `parse_subject` reads it ("C=DE, O=Hospital, CN=CT 1"). Asks for the key usage
     that belongs to `usage` (RFC 5280, 4.2.1.3), and for `extended_usages` or, for None, those that belong to `usage`
-    (4.2.1.12). Raises `CeremonyError` for a subject that cannot be read, and `MechanismNotOfferedError` for a key that
-    only decrypts on a device that does not decrypt without padding.
+    (4.2.1.12). Raises `CeremonyError` for a subject that cannot be read and for a usage that the key cannot have, and
+    `MechanismNotOfferedError` for a key that only decrypts on a device that does not decrypt without padding.
     """
+    _check_usage(key, usage)
     name = parse_subject(subject) if isinstance(subject, str) else subject
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     builder = builder.add_extension(_key_usage(usage), critical=True)
@@ -99,6 +100,26 @@ class _SignsByDecryption(TokenRSAPrivateKey):
                 "signature, so that it cannot sign a request."
             ) from error
         return signature
+
+
+def _check_usage(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, usage: Usage) -> None:
+    """Raise `CeremonyError` if a certificate with this usage would be for nothing: the key cannot do it."""
+    decrypts = usage is Usage.DECRYPT
+    if decrypts and isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CeremonyError(
+            "An EC key cannot be used to decrypt, so its certificate cannot be for that.",
+            remedy="Choose another usage, or a key of rsa-2048, rsa-3072 or rsa-4096.",
+        )
+    if not isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey):
+        return
+    attributes = key.device.attributes
+    allowed, attribute = (attributes.decrypt, "CKA_DECRYPT") if decrypts else (attributes.sign, "CKA_SIGN")
+    if allowed is False:
+        raise CeremonyError(
+            f"{sentence_case(key.device.description)} may not {'decrypt' if decrypts else 'sign'} ({attribute} is "
+            "false), so its certificate cannot be for that.",
+            remedy=f"Choose the usage {'sign or tls' if decrypts else 'decrypt'}, or another key.",
+        )
 
 
 def _key_usage(usage: Usage) -> x509.KeyUsage:

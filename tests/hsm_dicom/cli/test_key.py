@@ -211,6 +211,22 @@ def test_a_key_that_only_decrypts_gets_a_request_and_a_certificate(
     assert "signs" not in listed
 
 
+@pytest.mark.parametrize(
+    ("label", "usage", "words"),
+    [
+        ("ec256", "decrypt", "An EC key cannot be used to decrypt, so its certificate cannot be for that."),
+        ("rsa", "decrypt", "may not decrypt (CKA_DECRYPT is false), so its certificate cannot be for that."),
+        ("decrypt", "tls", "may not sign (CKA_SIGN is false), so its certificate cannot be for that."),
+    ],
+)
+def test_a_request_for_what_the_key_cannot_do_is_refused(
+    run: Run, node: TestToken, label: str, usage: str, words: str
+) -> None:
+    refused = run("key", "csr", node.uri(label), "--subject", "CN=x", "--usage", usage)
+    assert (refused.status, refused.out) == (exits.FAILED, "")
+    assert words in " ".join(refused.err.split())
+
+
 def test_a_public_key_is_written_for_a_ca(run: Run, node: TestToken, tmp_path: Path) -> None:
     for label in ("rsa", "ec256", "decrypt"):
         written = tmp_path / f"{label}.pem"
