@@ -12,6 +12,7 @@ auditor can find every such key in the configuration.
 |------------|---------------------------------------------------------------------------------------|
 | `record`   | `Identity`: a private key with its certificate and chain                              |
 | `opening`  | Find an identity in the configuration, and open it                                    |
+| `key_uses` | Which identities of a configuration use a key on a token                              |
 | `chains`   | Certificates of CAs in chain files and on tokens                                      |
 | `siblings` | A key and a certificate of its own on each of several tokens                          |
 | `assembly` | Make an identity of a key and its certificate                                         |

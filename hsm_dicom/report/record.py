@@ -49,6 +49,8 @@ class CeremonyRecord:
     key: Mapping[str, Any] | None = None
     secret_key: Mapping[str, Any] | None = None
     certificates: Sequence[Mapping[str, Any]] = ()
+    used_by: Sequence[str] = ()
+    """The identities of the configuration that use the key, if the command looks for them."""
     request: str | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
     inputs: list[dict[str, str]] = field(default_factory=list)
@@ -113,6 +115,7 @@ class CeremonyRecord:
             "key": self.key,
             "secret_key": self.secret_key,
             "certificates": list(self.certificates),
+            "used_by": list(self.used_by),
             "request": self.request,
             "steps": self.steps,
             "inputs": self.inputs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
@@ -256,6 +256,7 @@ def delete(
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.records import keep_record
     from hsm_dicom.cli.render import output
+    from hsm_dicom.identity.key_uses import find_identities_of_key
     from tokens.pkcs11.ceremony import delete_key
     from tokens.uri import Pkcs11Uri
 
@@ -271,11 +272,19 @@ def delete(
             ceremony.set_token(connection.token)
             name = _find_name_on(connection, access.uri)
             ceremony.set_key(_find_entry(connection, name))
-            asked = name.label or name.id.hex()
-            require_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
+            ceremony.record.used_by = find_identities_of_key(configuration, connection.token, name)
+            consequence = f"Key {name} on {connection.token.description} will be destroyed."
+            if ceremony.record.used_by:
+                consequence += f" It is the key of {_name_identities(ceremony.record.used_by)} in the configuration."
+            require_confirmation(name.label or name.id.hex(), yes, consequence)
             # By its full name, so that exactly the confirmed key is deleted.
             delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
     output.outcome(True, f"Key {name} and its certificates were deleted.")
+    if ceremony.record.used_by:
+        output.note(
+            f"In the configuration, it was the key of {_name_identities(ceremony.record.used_by)}: remove that, or "
+            "give it another key."
+        )
     ceremony.print()
 
 
@@ -336,6 +345,11 @@ def delete_cert(
             delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
     output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' was deleted; key {name} was kept.")
     ceremony.print()
+
+
+def _name_identities(names: Sequence[str]) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return f"identity {quoted[0]}" if len(quoted) == 1 else f"the identities {', '.join(quoted)}"
 
 
 def _find_name_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
