@@ -47,6 +47,7 @@ def review_trust(
     left = any(_is_valid_at(one, validation_time) for one in anchors)
     remarks = [*_dates("anchors", "trust anchor", anchors, validation_time, warning, refuses=not left)]
     remarks += _dates("intermediates", "intermediate", store.intermediates, validation_time, warning, refuses=False)
+    remarks += _leaves(anchors, store.intermediates)
     authorities = [one for one in (*anchors, *store.intermediates) if is_ca(one)]
     return [*remarks, *_revocation(validator, authorities, validation_time, warning)]
 
@@ -76,6 +77,28 @@ def _dates(
         elif ends - validation_time < warning:
             sentence = f"{who} expires in {span_in_words(ends - validation_time)}, on {_day(ends)}."
             yield TrustRemark(key, sentence, remedy, False, expires=True)
+
+
+def _leaves(anchors: Iterable[x509.Certificate], intermediates: Iterable[x509.Certificate]) -> Iterator[TrustRemark]:
+    """Yield a remark for each certificate that is none of a CA (RFC 5280, 4.2.1.9)."""
+    for one in anchors:
+        if not is_ca(one):
+            yield TrustRemark(
+                "anchors",
+                f"The trust anchor '{name_text(one.subject)}' is not the certificate of a CA: it is trusted itself, "
+                "and nothing else is trusted because of it.",
+                "Name the certificate of the CA that issued it in anchors in [trust], unless you mean this one alone.",
+                False,
+            )
+    for one in intermediates:
+        if not is_ca(one):
+            yield TrustRemark(
+                "intermediates",
+                f"The intermediate '{name_text(one.subject)}' is not the certificate of a CA, so no chain leads "
+                "through it.",
+                "Remove it from intermediates in [trust].",
+                False,
+            )
 
 
 def _revocation(

@@ -152,3 +152,12 @@ def test_the_dates_of_intermediates_are_reported() -> None:
     old = CA.authority("Issuing CA", begins=NOW - 9 * DAY, ends=NOW - DAY)
     (remark,) = review(intermediates=(old.certificate,)).remarks
     assert (remark.key, remark.refuses) == ("intermediates", False)
+
+
+@pytest.mark.parametrize("key", ["anchors", "intermediates"])
+def test_a_certificate_that_is_none_of_a_ca_is_reported(key: str) -> None:
+    leaf = PEER.certificate
+    anchors, intermediates = ([CA.certificate, leaf], []) if key == "anchors" else ([CA.certificate], [leaf])
+    [remark] = review_trust(CertificateValidator(TrustStore(anchors, intermediates)), warning=MONTH)
+    assert (remark.key, remark.refuses) == (key, False)
+    assert "'CN=CT 1' is not the certificate of a CA" in remark.text
