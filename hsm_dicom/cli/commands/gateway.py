@@ -64,7 +64,8 @@ def run(pin: Pin = None, config: Config = None, json: Json = False, verbose: Ver
         ):
             signals.collect(signal.SIGTERM, signal.SIGINT)
             if not json:
-                _print_running(service)
+                with output.going_on_unread():
+                    _print_running(service)
             with (
                 subscribe(partial(_report_readiness, manager), ReadinessChanged),
                 manager.watched(service.ping),
@@ -78,7 +79,8 @@ def run(pin: Pin = None, config: Config = None, json: Json = False, verbose: Ver
             service.drain(_hurry_at_signal(signals), lambda left: _report_drain(manager, left, json))
             device_waits.grant(0)  # nothing needs a device any more
     if not json:
-        output.say("The gateway has stopped.")
+        with output.going_on_unread():
+            output.say("The gateway has stopped.")
 
 
 @app.command("check", epilog="Example: hsm-dicom gateway check")
@@ -232,7 +234,7 @@ def _report_drain(manager: ServiceManager, left: int, json: bool) -> None:
     text = f"Draining: {output.count(left, 'association')} open."
     manager.report_status(text)
     if not json:
-        with suppress(SystemExit):  # of rich, if nobody reads the output any more; draining goes on
+        with output.going_on_unread():
             output.say(text)
 
 

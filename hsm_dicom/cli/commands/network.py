@@ -193,7 +193,8 @@ def listen(
         sockets.check_all_taken([service.settings.name])
         signals.collect(signal.SIGTERM, signal.SIGINT)
         if not json:
-            _print_listening(service)
+            with output.going_on_unread():
+                _print_listening(service)
         with (
             subscribe(partial(_report_readiness, manager), ReadinessChanged),
             manager.watched(service.ping),
@@ -205,7 +206,8 @@ def listen(
         manager.report_stopping("Waiting for open associations.", service.settings.limits.stop_seconds)
         device_waits.grant(service.settings.limits.stop_seconds)
     if not json:
-        output.say("The listener has stopped.")
+        with output.going_on_unread():
+            output.say("The listener has stopped.")
 
 
 def _report_readiness(manager: ServiceManager, event: ReadinessChanged) -> None:

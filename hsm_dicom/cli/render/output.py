@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -57,6 +57,16 @@ def console() -> Console:
 def errors() -> Console:
     """Return standard error, for progress and for files that failed."""
     return _bar or PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def going_on_unread() -> Iterator[None]:
+    """Go on when nobody reads standard output any more: what is printed is thrown away.
+
+    rich would end the process. That is right for a command that prints results, and not for a node that runs.
+    """
+    with suppress(SystemExit):
+        yield
 
 
 def note(text: str) -> None:
