@@ -1,7 +1,8 @@
 """The page on installing from a release: its commands are run, in their order (`make test-install`, after `make dist`).
 
-Needs the network. `/opt/hsm-dicom` of the page is a folder of the test. A PATH without a compiler shows that none is
-needed; a network namespace, that the offline installation uses no network.
+Needs the network, and root for the part on smart cards, which installs Debian packages in a root of its own. Otherwise
+`/opt/hsm-dicom` of the page is a folder of the test. A PATH without a compiler shows that none is needed; a network
+namespace, that the offline installation uses no network.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from tests.test_docs import blocks
 from tests.test_release import sign_with_token
 
 ROOT = Path(__file__).parent.parent.parent
-VERIFY, INSTALL, FETCH, OFFLINE, BUILD, CARDS, PROXY, MIRROR, REMOVE = blocks("howto/install-from-a-release.md", "sh")
+VERIFY, INSTALL, FETCH, OFFLINE, COMPILER, BUILD, CARDS, PROXY, MIRROR, REMOVE = blocks(
+    "howto/install-from-a-release.md", "sh"
+)
 NO_NETWORK = ["/usr/bin/unshare", "--net", "--map-root-user"]
 OF_THIS_MACHINE = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 """Where a certificate store of this machine is named, without which pip reaches no index here."""
@@ -109,6 +112,35 @@ def test_a_changed_package_is_refused(release: Path, bare: str) -> None:
     with pytest.raises(AssertionError, match="DO NOT MATCH THE HASHES"):
         run(release, OFFLINE, bare, before=NO_NETWORK)
     changed.write_bytes(octets)
+
+
+def test_smart_cards_need_what_the_page_installs_and_nothing_else(release: Path, tmp_path: Path) -> None:
+    """The page in a root of Debian $P that has what "You need" names: up to a built pyscard, as root, in /opt."""
+    suite = os.environ.get("P", "bookworm")
+    make = [ROOT / "tools" / "debian-root", suite, "install", "ca-certificates", "openssl", "python3-venv"]
+    archive = Path(subprocess.check_output(make, text=True).strip())
+    root, carried = tmp_path / "root", tmp_path / "release"
+    root.mkdir()
+    subprocess.run(["tar", "-x", "-f", archive, "-C", root, "--exclude=./dev/*"], check=True)
+    shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
+    shutil.copy(archive.parent / "apt.conf", root / "etc" / "apt" / "apt.conf.d" / "99fetch")
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "mnt" / "authorities.crt")
+    carried.mkdir()
+    for file in release.iterdir():
+        if file.is_file():
+            shutil.copy(file, carried)
+    enter = ["systemd-nspawn", "--quiet", f"--directory={root}", "--as-pid2", "--register=no", "--keep-unit"]
+    enter += ["--console=pipe", "--resolv-conf=off", f"--bind={carried}:/srv/release", "--chdir=/srv/release"]
+    enter += ["--setenv=LANG=C.UTF-8", "--setenv=PIP_CERT=/mnt/authorities.crt", "sh", "-euc"]
+    commands = f"apt-get -qq update\necho y | {COMPILER}{VERIFY}{INSTALL}{BUILD}{CARDS}"
+    commands += "/opt/hsm-dicom/bin/hsm-dicom card list || true"
+    done = subprocess.run(
+        [*enter, commands], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert "hsm-dicom 0.1.0\n" in done.stdout
+    assert "apt-get install gcc" not in done.stdout
+    assert list((carried / "packages").glob("pyscard-*.whl"))
 
 
 @pytest.fixture
