@@ -76,7 +76,8 @@ def _fetch_wheels() -> Path:
 def engine() -> Iterator[Engine]:
     """Podman with the images `hsm-dicom` and `hsm-dicom-rehearsal`, made by the commands of the page."""
     base = _make_root("slim", "ca-certificates")
-    root = _extract(_make_root("engine", "podman", "crun", "catatonit", "ca-certificates", "dcmtk"))
+    packages = ("podman", "crun", "catatonit", "ca-certificates", "dcmtk", "kubernetes-client")
+    root = _extract(_make_root("engine", *packages))
     volumes = BUILD / "container"
     shutil.rmtree(volumes, ignore_errors=True)
     volumes.mkdir()

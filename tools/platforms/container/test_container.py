@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import BUILD, GROUP, HERE, PAGE, PIN, ROOT, USER
 from engine import Engine
 
@@ -194,8 +196,8 @@ def test_a_state_folder_that_the_group_may_write_is_refused(gateway: Engine, vol
     folder.chmod(0o2700)
 
 
-def test_the_manifests_are_valid_for_kubernetes() -> None:
-    manifests = ROOT / "packaging" / "container" / "kubernetes.yaml"
+def validate(manifests: Path) -> None:
+    """Validate manifests against the schemas of Kubernetes. Raises AssertionError."""
     validator = BUILD / "kubernetes-validate"
     if not validator.exists():
         subprocess.run(
@@ -208,3 +210,27 @@ def test_the_manifests_are_valid_for_kubernetes() -> None:
         env={"PYTHONPATH": str(validator)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_manifests_are_valid_for_kubernetes() -> None:
+    validate(ROOT / "packaging" / "container" / "kubernetes.yaml")
+
+
+def test_the_commands_of_kubernetes_make_what_the_manifests_refer_to(engine: Engine, tmp_path: Path) -> None:
+    """`kubectl create` of the page makes its objects without a cluster; what only a cluster can do is not run."""
+    text = (ROOT / "docs" / "howto" / "kubernetes.md").read_text()
+    commands = re.findall(r"^kubectl create .*$", text, re.MULTILINE)
+    assert len(commands) == 2
+    dry = "\necho ---\n".join(f"{command} --dry-run=client --output=yaml" for command in commands)
+    made = engine.run(f"cd $(mktemp -d); echo {PIN} > user.pin; echo CA > ca.pem\n{dry}")
+    (tmp_path / "made.yaml").write_text(made)
+    validate(tmp_path / "made.yaml")
+    secret, trust = yaml.safe_load_all(made)
+    manifests = (ROOT / "packaging" / "container" / "kubernetes.yaml").read_text()
+    [deployment] = [one for one in yaml.safe_load_all(manifests) if one["kind"] == "Deployment"]
+    volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+    assert secret["metadata"]["name"] == volumes["pin"]["secret"]["secretName"]
+    assert base64.b64decode(secret["data"]["pin"]).decode() == f"{PIN}\n"
+    sources = volumes["config"]["projected"]["sources"]
+    assert trust["metadata"]["name"] in [source["configMap"]["name"] for source in sources]
+    assert trust["data"] == {"ca.pem": "CA\n"}
