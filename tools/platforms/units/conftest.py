@@ -25,6 +25,7 @@ PYTHON = {"bookworm": "3.11", "trixie": "3.13"}[RELEASE]
 PACKAGES = ("python3-venv", "softhsm2", "dcmtk", "openssl", "iproute2", "nftables", "tinyproxy-bin", "procps")
 CARDS = ("pcscd", "vsmartcard-vpcd", "polkitd", "libpam-systemd", "gcc", "libc6-dev", "python3-dev", "libpcsclite-dev")
 """What cards need, with a compiler for pyscard. polkitd needs a logind, which libpam-systemd provides."""
+TPM = ("swtpm", "tpm2-abrmd", "libtpm2-pkcs11-1", "libtss2-tcti-tabrmd0")
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 IMAGES = ("CT_small.dcm", "MR_small.dcm")
 
@@ -36,7 +37,7 @@ def _make(tool: str, *arguments: str) -> Path:
 @pytest.fixture(scope="session")
 def empty_machine() -> Iterator[Machine]:
     """A machine without hsm-dicom. It has the folders that the guide's reader has."""
-    root, wheels = _make("make-root", RELEASE, *PACKAGES, *CARDS), _make("make-wheels", PYTHON)
+    root, wheels = _make("make-root", RELEASE, *PACKAGES, *CARDS, *TPM), _make("make-wheels", PYTHON)
     images = ROOT / "build" / "images"
     images.mkdir(exist_ok=True)
     for name in IMAGES:

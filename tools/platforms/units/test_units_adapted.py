@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hospital import PIN, run_as_service, send_from_ct
+from hospital import PIN, SO_PIN, run_as_service, send_from_ct
 from machine import Machine
 from page import Guide
 
@@ -17,12 +17,19 @@ PYTHON = f"{MANUAL} /opt/hsm-dicom/bin/python -c"
 GATEWAY = "hsm-dicom-gateway.service"
 PIN_B = "4418-second-7702"
 INSERT = """
-import socket, time
+import json, socket, time
 wire = socket.socket(socket.AF_UNIX)
 wire.connect("/run/card")
-wire.sendall(b'{"do": "insert"}\\n')
+lines = wire.makefile("rw")
+inserted = False
+while not inserted:  # pcscd is active before it has opened its virtual reader
+    lines.write('{"do": "insert"}\\n')
+    lines.flush()
+    inserted = json.loads(lines.readline()).get("inserted")
+    time.sleep(0.2)
 time.sleep(600)
 """
+TSA_ADDRESS = "http://tsa.example:8318/"
 TSA = """
 mkdir ~root/tsa && cd ~root/tsa
 openssl req -new -newkey rsa:2048 -nodes -keyout tsa.key -out tsa.csr -subj /CN=TSA 2>/dev/null
@@ -125,7 +132,34 @@ def test_a_tpm_is_opened_in_the_unit(node: Machine, adapt: Guide) -> None:
     node.run(f'{PYTHON} "{code}"')
     node.run("mknod -m 666 /dev/tpm0 c 10 229")
     node.run(f"""{PYTHON} "open('/dev/tpm0', 'rb', buffering=0)" """, status=1)  # DeviceAllow= lists one only
-    node.run(f"rm {DROP_INS}/30-tpm.conf; systemctl daemon-reload")
+    node.run("rmdir /var/lib/hsm-dicom/tpm2-pkcs11")
+
+
+def test_a_tpm_signs_in_the_unit(node: Machine, adapt: Guide) -> None:
+    """A TPM in software (swtpm) behind tpm2-abrmd on the machine's D-Bus: the kernel here has no device of a TPM."""
+    ports = "--server type=tcp,port=2321 --ctrl type=tcp,port=2322"
+    swtpm = f"--tpmstate dir=/var/lib/chip --flags not-need-init,startup-clear {ports}"
+    begin = "systemd-run --quiet"
+    node.run(f"mkdir /var/lib/chip; {begin} --unit=chip swtpm socket --tpm2 {swtpm}")
+    node.eventually("ss -ltn | grep -q :2321")
+    node.run(f"{begin} --unit=chip-manager --uid=tss tpm2-abrmd --tcti=swtpm:host=127.0.0.1,port=2321")
+    node.eventually("busctl status com.intel.tss2.Tabrmd")
+    node.write(f"{DROP_INS}/40-tcti.conf", "[Service]\nEnvironment=TPM2_PKCS11_TCTI=tabrmd:\n")
+    adapt.write_files("Use a TPM")
+    node.run(f"cp {CONFIGURATION} /srv/without-tpm.toml")
+    adapt.run("Use a TPM", stdin=SO_PIN)
+    adapt.add_configuration("Use a TPM")
+    key = "ct-room-tpm/node"
+    node.run(f"{MANUAL} hsm-dicom key generate {key.replace('/', ' --label ')} --type rsa-2048 --usage sign")
+    node.run(f"{MANUAL} hsm-dicom key csr {key} --subject CN=TPM > tpm.csr")
+    ca = "-CA ca/ca.pem -CAkey ca/ca.key -extfile ca/node.ext"
+    node.run(f"openssl x509 -req -in tpm.csr {ca} -days 100 -out /etc/hsm-dicom/tpm.pem 2>/dev/null")
+    signed = "/var/lib/hsm-dicom/tpm.dcm"
+    node.run(f"{MANUAL} hsm-dicom sign /images/CT_small.dcm --out {signed} --key {key} --cert /etc/hsm-dicom/tpm.pem")
+    verdict = node.run(f"hsm-dicom verify --trust /etc/hsm-dicom/ca.pem --json {signed}")
+    assert json.loads(verdict.splitlines()[0])["outcome"] == "good"
+    node.run(f"cp /srv/without-tpm.toml {CONFIGURATION}; rm {DROP_INS}/30-tpm.conf {DROP_INS}/40-tcti.conf")
+    node.run("systemctl daemon-reload; systemctl stop chip-manager.service chip.service")
 
 
 def test_a_card_is_found_in_the_unit(node: Machine, adapt: Guide) -> None:
@@ -171,7 +205,7 @@ def test_the_firewall_passes_what_the_page_lists_and_nothing_else(node: Machine)
 
 
 def test_a_time_stamp_comes_through_the_proxy(node: Machine) -> None:
-    page = Guide("howto/proxies.md", node, {"TSA": "http://tsa.example:8318/"})
+    page = Guide("howto/proxies.md", node, {"TSA": TSA_ADDRESS})
     node.run(TSA)
     in_pacs = "systemd-run --quiet --property=NetworkNamespacePath=/run/netns/pacs"
     node.write("/root/tinyproxy.conf", "Port 3128\nListen 10.1.2.9\nAllow 10.1.2.3\nTimeout 30\n")
@@ -182,13 +216,23 @@ def test_a_time_stamp_comes_through_the_proxy(node: Machine) -> None:
     )
     signed = "/var/spool/hsm-dicom/signed/try.dcm"
     node.run(f"install -o hsm-dicom /images/CT_small.dcm /var/spool/hsm-dicom/try.dcm; rm -f {signed}")
+    node.eventually("ip netns exec pacs ss -ltn | grep -q :3128 && ip netns exec pacs ss -ltn | grep -q :8318")
+    through_proxy = re.compile(r"^tsa\.example:8318 .*tinyproxy", re.MULTILINE)
+    # In a terminal: the variables of the page hold for the command after them.
+    in_terminal = (
+        f'hsm-dicom sign /images/CT_small.dcm --key "$token;object=node" --module $module --pin env:PIN '
+        f"--timestamp {TSA_ADDRESS}"
+    )
+    run_as_service(node, f"! {in_terminal} --out without.dcm")
+    run_as_service(node, f"{page.list_commands('Name the proxy')[0]}{in_terminal} --out with.dcm")
+    node.run("journalctl --sync")
+    assert len(through_proxy.findall(node.run("journalctl --output=cat --unit=tsa"))) == 1
     page.write_files("Name the proxy")
     page.run("Name the proxy")
-    node.eventually("ip netns exec pacs ss -ltn | grep -q :3128 && ip netns exec pacs ss -ltn | grep -q :8318")
     page.run("Try it")
     ca = "/etc/hsm-dicom/ca.pem"
     verdict = node.run(f"hsm-dicom verify --trust {ca} --tsa {ca} --json {signed}")
     assert "timestamp" in json.loads(verdict.splitlines()[0])["signatures"][0]
     node.run("journalctl --sync")
-    assert re.search(r"^tsa\.example:8318 .*tinyproxy", node.run("journalctl --output=cat --unit=tsa"), re.MULTILINE)
+    assert len(through_proxy.findall(node.run("journalctl --output=cat --unit=tsa"))) == 2
     node.run(f"rm {DROP_INS}/30-proxy.conf; systemctl daemon-reload")
