@@ -21,7 +21,7 @@ from pathlib import Path
 from cryptography import x509
 
 from hsm_dicom.config import Configuration
-from hsm_dicom.config.devices import TokenAccess
+from hsm_dicom.config.devices import CardAccess, TokenAccess
 from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import read_configuration
@@ -185,6 +185,8 @@ class _Check:
             return []
         keys = list_identity_keys(self.configuration.identities[name])
         with self.problems.report_errors(place, keys), open_identity(access) as identity:
+            if isinstance(access.key, CardAccess):
+                access.key.check_pins()
             for finding in identity.findings:
                 allowed = finding.weakness in access.weaknesses
                 remedy = "It is allowed explicitly." if allowed else "Consider a key that was generated on the token."
@@ -318,6 +320,8 @@ class _Check:
                 self.not_checked.append(name)
                 continue
             with self.problems.report_errors(place):
+                for card in (one for one in devices if isinstance(one, CardAccess)):
+                    card.check_pins()
                 opened = open_secret_keys(keys, iscl.settings)
                 try:
                     ISCLContext(iscl.settings, opened.secrets, authentication=opened.authentication)

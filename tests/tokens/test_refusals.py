@@ -125,6 +125,18 @@ def test_clearing_a_device_leaves_its_namesakes_alone_and_a_serial_number_means_
     assert not is_held_back(memory, other)
 
 
+def test_a_check_says_whether_a_pin_would_be_presented_and_records_nothing(state_folder: Path) -> None:
+    memory, device = RefusalMemory(), DeviceName("one")
+    memory.check(device, "user", WRONG)
+    assert not memory.refusals(device)
+    memory.record(device, "user", WRONG)
+    before = memory.refusals(device)
+    with pytest.raises(PinNotPresentedError, match="It is not presented again"):
+        memory.check(device, "user", WRONG)
+    memory.check(device, "user", Pin(b"123456"))
+    assert memory.refusals(device) == before
+
+
 def by_label(token: TestToken, module: Path) -> Pkcs11Uri:
     return Pkcs11Uri(token=token.label, module_path=module)
 

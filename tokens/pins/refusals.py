@@ -243,6 +243,17 @@ class RefusalMemory(StateFolder):
         known = self._find_known(named, own, role, pin, own.digest(pin))
         return known is not None and known.state is State.REFUSED
 
+    def check(self, device: Device, role: str, pin: Pin) -> None:
+        """Raise the error with which this PIN, given unattended, may not be presented. Presents and records nothing."""
+        if not self.has_refusal(device, role):
+            return  # without a digest, which takes a tenth of a second
+        named = parse_name(device)
+        own, _ = self._own(named)
+        digest = own.digest(pin)
+        known = self._find_known(named, own, role, pin, digest)
+        if known is not None:
+            self._require_repeatable(named, known, may_be_repeated=own.has_accepted(pin, digest))
+
     def is_distinct(self, serial: str) -> bool:
         """Return whether a serial number alone identifies a device, as far as is known."""
         named = DeviceName(serial)

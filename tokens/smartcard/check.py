@@ -150,6 +150,34 @@ def check_card(
             return CardCheck(details, keys, checks, _handshake_rate(secrets, checks))
 
 
+def check_card_pins(
+    cards: Cards,
+    uri: str | CardUri,
+    *,
+    pin: str | PinSource,
+    memory: RefusalMemory | None = None,
+    profiles: Mapping[str, CardProfile] | None = None,
+    wait: float = 5.0,
+) -> None:
+    """Check that a PIN would be presented to the card, without presenting it: no PIN is locked, and none was refused.
+
+    Checks the PIN of the key that the URI names, or of every key and secret key that the card has. Raises `PinError`,
+    and as `open_card` does.
+    """
+    wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
+    with open_card(cards, wanted, pin=pin, memory=memory, profiles=profiles, wait=wait) as application:
+        application.run(partial(_check_pins, application, wanted.key), "be asked for its retry counter")
+
+
+def _check_pins(application: CardApplication, key_name: str | None, session: CardSession) -> None:
+    profile = application.profile
+    pins = [key.pin for key in profile.keys if key_name in (None, key.name)]
+    if key_name is None and profile.secrets is not None:
+        pins.append(profile.secrets.pin)
+    for pin in {pin.reference: pin for pin in pins if pin is not None}.values():
+        application.login.check(session, pin)
+
+
 def _describe(application: CardApplication, session: CardSession) -> CardDetails:
     profile = application.profile
     key_pins = [key.pin for key in profile.keys]

@@ -112,6 +112,22 @@ class Login:
                     reported.end(OperationOutcome.UNANSWERED, str(error))
                 raise
 
+    def check(self, session: CardSession, pin: PinProfile) -> None:
+        """Raise the error with which `verify` would not present a PIN now. Presents none, and asks no person for one.
+
+        Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError` or `PinSourceError`.
+        """
+        with self._use_credentials() as credentials:
+            left = self._application.family.read_retries_left(session, pin)
+            self._settle(credentials, left)
+            self._check_retries(credentials, pin, left)
+            if credentials.attended:
+                return
+            octets = credentials.read(self._purpose(left, []))
+            self._check_length(octets, pin)
+            if octets is not None:
+                credentials.memory.check(self._device, _ROLE, octets)
+
     def use_credentials(self, newer: Credentials) -> None:
         """Present the PIN of these credentials from now on, if they differ or the current PIN was refused."""
         with self._changing:

@@ -56,7 +56,7 @@ def read_devices(
         _read_token(devices, name, token, log_in=log_in)
     for access in _list_cards(plan):
         progress(f"card {access.uri.card_part()}")
-        _read_card(devices, access, uses)
+        _read_card(devices, access, uses, log_in=log_in)
     for name, stored in devices.stored.items():
         devices.rows += _describe_keys(name, stored, plan, uses)
     if profiles is not None:
@@ -89,7 +89,8 @@ def _read_token(devices: Devices, name: str, token: TokenAccess, *, log_in: bool
             devices.not_logged_in.append(name)
         devices.rows.append(_describe_token(name, found))
     except Error as error:
-        devices.rows.append(_describe_failure(Kind.TOKEN, name, str(token.uri), error, found))
+        holder = str(token.uri) if found is None else found.description
+        devices.rows.append(_describe_failure(Kind.TOKEN, name, holder, error))
         if found is not None:
             _read_after_failure(devices, name, token, found)
 
@@ -103,15 +104,21 @@ def _read_after_failure(devices: Devices, name: str, token: TokenAccess, found: 
         return  # it does not answer any more, which the first error said
 
 
-def _read_card(devices: Devices, access: CardAccess, uses: Uses) -> None:
+def _read_card(devices: Devices, access: CardAccess, uses: Uses, *, log_in: bool) -> None:
     uri = access.uri.card_part()
     try:
         details = card_info(default_manager().cards, uri, profiles=access.profiles, wait=0.0)
     except Error as error:
-        devices.rows.append(_describe_failure(Kind.CARD, str(uri), str(uri), error, None))
+        devices.rows.append(_describe_failure(Kind.CARD, str(uri), str(uri), error))
         return
     devices.cards[str(uri)] = details.keys
-    devices.rows.append(Entry(kind=Kind.CARD, name=str(uri), holder=f"reader {details.reader}"))
+    holder = f"reader {details.reader}"
+    try:
+        if log_in:
+            access.check_pins()
+        devices.rows.append(Entry(kind=Kind.CARD, name=str(uri), holder=holder))
+    except Error as error:
+        devices.rows.append(_describe_failure(Kind.CARD, str(uri), holder, error))
     for one in details.keys:
         size = "" if one.attributes is None else format_kind(one.attributes.key_type, one.attributes.size_bits)
         local = None if one.attributes is None else one.attributes.local
@@ -176,11 +183,11 @@ def _describe_token(name: str, found: TokenInfo) -> Entry:
     return Entry(kind=Kind.TOKEN, name=name, holder=found.description)
 
 
-def _describe_failure(kind: Kind, name: str, uri: str, error: Error, found: TokenInfo | None) -> Entry:
+def _describe_failure(kind: Kind, name: str, holder: str, error: Error) -> Entry:
     return Entry(
         kind=kind,
         name=name,
-        holder=uri if found is None else found.description,
+        holder=holder,
         urgency=Urgency.PROBLEM,
         problem=sentence_case(error.message),
         remedy=error.remedy or "",
