@@ -28,7 +28,7 @@ from hsm_dicom.identity import (
 )
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.identities.succession import is_awaited, is_retired
-from hsm_dicom.node.inventory.devices import Devices, find_certificates, read_devices
+from hsm_dicom.node.inventory.devices import Devices, explain_missing_key, find_certificates, read_devices
 from hsm_dicom.node.inventory.entries import (
     Entry,
     Inventory,
@@ -128,6 +128,20 @@ class _Collector:
             return
         certificates = list(own[:1]) or self._find_on_device(identity)
         consequence = describe_failure(uses)
+        missing = explain_missing_key(identity, self.devices)
+        if missing:
+            yield Entry(
+                kind=Kind.IDENTITY,
+                name=name,
+                holder=holder,
+                uses=uses,
+                consequence=consequence,
+                urgency=Urgency.PROBLEM,
+                problem=missing,
+                remedy="Compare the token's serial number with the record of the key. Another key needs another "
+                "certificate: hsm-dicom key generate, key csr.",
+            )
+            return
         if not certificates:
             yield Entry(
                 kind=Kind.IDENTITY,

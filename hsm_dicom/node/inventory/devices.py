@@ -77,6 +77,32 @@ def find_certificates(access: TokenAccess, stored: StoredObjects) -> list[Stored
     ]
 
 
+def explain_missing_key(identity: IdentityAccess, devices: Devices) -> str:
+    """Return why an identity has no key, if every token that it names was read after a login and has none; else empty.
+
+    A token that was erased or replaced accepts its PIN again, and its certificate may be in a file.
+    """
+    read = {one.name: devices.stored.get(one.name or "") for one in identity.tokens}
+    if not read or any(stored is None or name in devices.not_logged_in for name, stored in read.items()):
+        return ""
+    private = [(one.uri, key) for one in identity.tokens for key in _list_private(devices, one)]
+    if any(_is_selected(key.name, uri) for uri, key in private):
+        return ""
+    names = " or ".join(f"'{name}'" for name in read)
+    where = f"on token {names}"
+    if private:
+        return f"Its key is not {where}, which holds others."
+    return (
+        f"Its key is not {where}, which holds no private key. If it held keys before, it was initialised again, or "
+        "it is another token of the same name."
+    )
+
+
+def _list_private(devices: Devices, access: TokenAccess) -> list[StoredKey]:
+    stored = devices.stored.get(access.name or "")
+    return [] if stored is None else [key for key in stored.keys if key.is_private_seen]
+
+
 def _read_token(devices: Devices, name: str, token: TokenAccess, *, log_in: bool) -> None:
     found: TokenInfo | None = None
     try:

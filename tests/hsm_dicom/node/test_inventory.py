@@ -18,7 +18,9 @@ from tests.softhsm import MODULE, TestToken
 from tests.tokens.proxy import Proxy
 from tokens import open_token
 from tokens.events import Login, subscribe
+from tokens.pkcs11.ceremony import delete_key
 from tokens.pkcs11.certificates import import_certificates
+from tokens.uri import Pkcs11Uri
 
 __all__ = ["pcscd", "put_in"]
 
@@ -195,3 +197,22 @@ def test_a_card_in_a_reader_that_no_table_names_is_present_and_not_configured(ta
     assert (found.urgency, found.state, found.uses) == (Urgency.FINE, "present, not configured", ())
     named = take(f'[identities.card]\nkey = "{found.name};key=9a"\n', in_readers=True)
     assert not [one for one in named.entries if one.state == "present, not configured" and one.name == found.name]
+
+
+@pytest.mark.parametrize("certificate", ["token", "file"])
+def test_an_identity_whose_token_was_initialised_again_names_the_cause(
+    take: Take, token: TestToken, tmp_path: Path, certificate: str
+) -> None:
+    text = configuration_text(token) + IDENTITY
+    if certificate == "file":
+        (tmp_path / "node.pem").write_bytes(Authority().issue("node").pem)
+        text += 'certificate = "node.pem"\n'
+    token.generate("other")
+    assert "which holds others" in find(take(text), Kind.IDENTITY, "node").problem
+    with open_token(token.uri()) as connection:
+        delete_key(connection, Pkcs11Uri(object="other"))
+    row = find(take(text), Kind.IDENTITY, "node")
+    assert (row.urgency, row.days_left) == (Urgency.PROBLEM, None)
+    assert "it was initialised again, or it is another token of the same name" in row.problem
+    unseen = find(take(text, log_in=False), Kind.IDENTITY, "node")
+    assert "initialised again" not in unseen.problem, "without a login, nobody knows"
