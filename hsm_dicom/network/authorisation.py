@@ -96,6 +96,14 @@ def check_called(facts: ConnectionFacts, peer: Peer) -> str | None:
     )
 
 
+def find_mismatch(peer: Peer, certificate: PeerCertificate) -> str | None:
+    """Return a sentence if a server's certificate is not that of the peer; None if it is."""
+    if matches(peer.match, certificate):
+        return None
+    what = _describe_match(peer.match)
+    return f"Its certificate is not that of peer '{peer.name}' ({what}). Its key has the pin {certificate.spki_sha256}."
+
+
 def _is_caller(peer: Peer, facts: ConnectionFacts) -> bool:
     """Return whether the facts identify a peer. ISCL inside TLS proves two facts, and both must match."""
     if (facts.entity is None) != (peer.iscl is None):

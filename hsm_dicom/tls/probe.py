@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hsm_dicom.tls import hello, openssl
@@ -69,8 +69,9 @@ class ProbeResult:
     `groups` are those that the server accepts in TLS 1.3, the one that it prefers first.
     `unfit_roles` are the roles of TLS that the certificate cannot fill, and `loses_client_auth` is whether the next one
     of its public CA will not do for a client.
-    `name_fits` is whether the certificate is for the requested host. `remarks` are sentences about the conformance to
-    the profile, and `acceptable` is whether we would connect to this server under it.
+    `name_fits` is whether the certificate is for the requested host; `mismatch` is a sentence if it is not the one that
+    is expected, which is a matter of that name unless the caller expects another. `remarks` are sentences about the
+    conformance to the profile, and `acceptable` is whether we would connect to this server under it.
     """
 
     host: str
@@ -83,6 +84,7 @@ class ProbeResult:
     unfit_roles: tuple[UnfitRole, ...]
     loses_client_auth: bool
     name_fits: bool
+    mismatch: str
     wants_certificate: bool | None
     remarks: tuple[str, ...]
     acceptable: bool
@@ -94,11 +96,13 @@ def probe(
     *,
     validator: CertificateValidator | None = None,
     profile: TLSProfile = DEFAULT,
+    find_mismatch: Callable[[PeerCertificate], str | None] | None = None,
     seconds: float = SECONDS,
 ) -> ProbeResult:
     """Find out what a server offers, with some dozens of connections, without our certificate and without DICOM.
 
-    Raises `HandshakeError` if no server answers, or not with TLS, and `HostNameError`.
+    `find_mismatch` returns a sentence if the certificate is not that of the server; without it, the certificate must be
+    for `host`. Raises `HandshakeError` if no server answers, or not with TLS, and `HostNameError`.
     """
     host = ascii_host(host)
     _require_tls(host, port, seconds)
@@ -116,7 +120,8 @@ def probe(
         )
     own = read_certificate(shown.certificates[0], Policy.max_certificate_bytes) if chain else None
     name_fits = bool(chain) and chain[0].is_for(host)
-    remarks = tuple(_remarks(profile, offers, groups, chain, name_fits, verdict))
+    mismatch = _find_mismatch(chain, name_fits) if find_mismatch is None or not chain else find_mismatch(chain[0]) or ""
+    remarks = tuple(_remarks(profile, offers, groups, mismatch, verdict))
     in_common = {suite.name for suite in list_offered(profile)} & {name for offer in offers for name in offer.suites}
     trusted = verdict is None or verdict.trusted
     return ProbeResult(
@@ -130,9 +135,10 @@ def probe(
         unfit_roles=() if own is None else find_unfit_roles(own, _TLS_ROLES),
         loses_client_auth=own is not None and loses_client_auth(own),
         name_fits=name_fits,
+        mismatch=mismatch,
         wants_certificate=wants_certificate,
         remarks=remarks,
-        acceptable=bool(in_common) and name_fits and trusted,
+        acceptable=bool(in_common) and not mismatch and trusted,
     )
 
 
@@ -254,12 +260,21 @@ def _readable(certificates: Sequence[bytes]) -> tuple[PeerCertificate, ...]:
     return tuple(shown)
 
 
+def _find_mismatch(chain: Sequence[PeerCertificate], name_fits: bool) -> str:
+    """Return a sentence if the server's certificate is not for the name by which it was asked; else empty."""
+    if not chain:
+        return "It sent no certificate."
+    if name_fits:
+        return ""
+    names = ", ".join((*chain[0].dns_names, *chain[0].ip_addresses)) or "no name at all"
+    return f"Its certificate is for another name ({names}); connect by that name, or pin its key."
+
+
 def _remarks(
     profile: TLSProfile,
     offers: Sequence[VersionOffer],
     groups: Sequence[str],
-    chain: Sequence[PeerCertificate],
-    name_fits: bool,
+    mismatch: str,
     verdict: TrustVerdict | None,
 ) -> list[str]:
     allowed = {suite.name for suite in list_offered(profile)}
@@ -277,11 +292,8 @@ def _remarks(
         remarks.append(f"It also accepts suites outside {profile.name}: {', '.join(sorted(weak))}.")
     if groups and not {*groups} & {*profile.groups, *profile.additional_groups}:
         remarks.append(f"It has no group that {profile.name} allows: {', '.join(groups)}.")
-    if not chain:
-        remarks.append("It sent no certificate.")
-    elif not name_fits:
-        names = ", ".join((*chain[0].dns_names, *chain[0].ip_addresses)) or "no name at all"
-        remarks.append(f"Its certificate is for another name ({names}); connect by that name, or pin its key.")
+    if mismatch:
+        remarks.append(mismatch)
     if verdict is not None and not verdict.trusted:
         remarks.append(verdict.text)
     return remarks

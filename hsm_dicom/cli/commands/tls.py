@@ -12,6 +12,7 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.options import Config, Json, Verbose
 
 if TYPE_CHECKING:
+    from hsm_dicom.network.settings import Peer
     from hsm_dicom.node.plan import NodePlan
     from hsm_dicom.tls import ProfileReport
     from hsm_dicom.tls.legacy import LegacyProfile
@@ -47,7 +48,12 @@ def profiles(json: Json = False, verbose: Verbose = False) -> None:
 @app.command("probe", epilog="Example: hsm-dicom tls probe pacs.example:2762")
 def probe(
     address: Annotated[
-        str, typer.Argument(metavar="HOST:PORT", show_default=False, help="A server; the default port is 2762.")
+        str,
+        typer.Argument(
+            metavar="SERVER",
+            show_default=False,
+            help="The NAME of a peer in the configuration, or HOST:PORT; the default port is 2762.",
+        ),
     ],
     profile: Annotated[
         str | None,
@@ -55,7 +61,7 @@ def probe(
             "--profile",
             metavar="NAME",
             show_default=False,
-            help="Profile to check against; hsm-dicom tls profiles lists them.",
+            help="Profile to check against, by default the peer's; hsm-dicom tls profiles lists them.",
         ),
     ] = None,
     trust: Annotated[
@@ -73,24 +79,45 @@ def probe(
 ) -> None:
     """Show what a server offers and its certificates, and check both against a profile.
 
-    hsm-dicom presents no certificate of its own and sends no DICOM.
+    The certificate of a peer in the configuration must be as its table describes it: names, subject, pins. That of any
+    other server must be for HOST. hsm-dicom presents no certificate of its own and sends no DICOM.
     """
+    from functools import partial
+
     from hsm_dicom.cli.context import open_plan
     from hsm_dicom.cli.render import output
+    from hsm_dicom.network.authorisation import find_mismatch
     from hsm_dicom.tls import DEFAULT, get_profile
     from hsm_dicom.tls.probe import probe as look
 
-    host, port = _host_and_port(address)
     with open_plan(config) as plan:
         validator = _validator(plan, trust or [])
+        peer = _find_peer(plan, address)
+    host, port = _host_and_port(address) if peer is None else (peer.host or "", peer.port)
+    chosen = get_profile(profile) if profile else DEFAULT if peer is None else peer.profile
+    expected = None if peer is None else partial(find_mismatch, peer)
     with output.working(f"Probing {host} port {port}", quiet=json):
-        found = look(host, port, validator=validator, profile=get_profile(profile) if profile else DEFAULT)
+        found = look(host, port, validator=validator, profile=chosen, find_mismatch=expected)
     if json:
         output.write_json("tls-probe", _probe_json(found))
     else:
         _print_probe(found)
     if not found.acceptable:
         raise typer.Exit(exits.FAILED)
+
+
+def _find_peer(plan: NodePlan, name: str) -> Peer | None:
+    """Return the peer with this name; None if there is none. Raises `typer.BadParameter` if it has no TLS server."""
+    from hsm_dicom.network.settings import uses_tls
+
+    if name not in plan.peers:
+        return None
+    peer = plan.peers[name].peer
+    if peer.host is None:
+        raise typer.BadParameter(f"Peer '{name}' has no host, since this node does not call it.", param_hint="SERVER")
+    if not uses_tls(peer.iscl):
+        raise typer.BadParameter(f"Peer '{name}' uses ISCL without TLS.", param_hint="SERVER")
+    return peer
 
 
 def _validator(plan: NodePlan, trust: list[Path]) -> CertificateValidator | None:
@@ -109,7 +136,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
     if not colon or (":" in host and not host.startswith("[")):
         return address.strip("[]"), DICOM_TLS_PORT
     if not port.isdigit() or not 0 < int(port) < 65536:
-        raise typer.BadParameter("Write it like pacs.example:2762.", param_hint="HOST:PORT")
+        raise typer.BadParameter("Write it like pacs.example:2762.", param_hint="SERVER")
     return host.strip("[]"), int(port)
 
 
@@ -243,6 +270,7 @@ def _probe_json(found: ProbeResult) -> dict[str, Any]:
         "unfit_roles": [{"role": unfit.role.value, "text": unfit.text} for unfit in found.unfit_roles],
         "loses_client_auth": found.loses_client_auth,
         "name_matches": found.name_fits,
+        "certificate_matches": not found.mismatch,
         "requests_certificate": found.wants_certificate,
         "trusted": found.verdict.trusted if found.verdict else None,
         "remarks": list(found.remarks),

@@ -107,6 +107,16 @@ def test_a_node_listens_answers_stores_reloads_and_ends(
         assert probed.status == 0, probed.said
         assert "hsm-dicom would connect under bcp195-rfc9325." in probed.said
         assert running.says("stored as")
+        by_name = run("tls", "probe", "self", "--config", site.config)
+        assert (by_name.status, by_name.out) == (0, probed.out)
+        pinned = tmp_path / "pinned.toml"
+        peer = f'host = "127.0.0.1"\nport = {site.port}\npins = ["{"00" * 32}"]\n'
+        pinned.write_text(f'[trust]\nanchors = ["ca.pem"]\n[peers.other]\nae_titles = ["X"]\n{peer}')
+        other = run("tls", "probe", "other", "--config", pinned)
+        assert other.status == 1
+        assert "Its certificate is not that of peer 'other' (a pin)." in other.said
+        document = run("tls", "probe", "other", "--config", pinned, "--json").json
+        assert (document["name_matches"], document["certificate_matches"]) == (True, False)
 
         (tmp_path / "ca.crl").write_bytes(
             hospital.ca.crl([pki.Identity(hospital.rsa.certificate, None)], encoding=Encoding.PEM)
