@@ -20,7 +20,6 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.events import emit
-from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.listener import Listener
@@ -32,9 +31,9 @@ from hsm_dicom.node.readiness import Readiness
 from hsm_dicom.node.reloading import explain_failure
 from hsm_dicom.node.replaced import ReplacedResources
 from hsm_dicom.node.systemd.sockets import PassedSockets
-from hsm_dicom.node.validity.watch import INTERVAL_SECONDS, ValidityWatch
+from hsm_dicom.node.validity.ends import list_retired_profiles
+from hsm_dicom.node.validity.watch import INTERVAL_SECONDS, ValidityWatch, Watched
 from hsm_dicom.transport.events import CertificatesReloaded, log
-from hsm_dicom.trust import CertificateValidator
 from hsm_dicom.validation import PolicyValidator
 
 
@@ -144,9 +143,10 @@ class Service:
             stack.callback(self._readiness.stop)
             stack.callback(self._watch.stop)
 
-    def _list_watched(self) -> tuple[Sequence[Identity], CertificateValidator | None]:
-        resources = self._opened.resources
-        return resources.identities, resources.validator
+    def _list_watched(self) -> Watched:
+        resources, settings = self._opened.resources, self._opened.settings
+        exceptions = list_retired_profiles([settings], settings.peers)
+        return Watched(resources.identities, resources.validator, exceptions=exceptions)
 
     def _list_devices(self) -> list[object]:
         return list(self._opened.resources.devices)

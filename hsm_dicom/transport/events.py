@@ -148,11 +148,12 @@ class ValidityWarning(NetworkEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndApproaching(NetworkEvent):
-    """A certificate or CRL that a listener or a gateway works with ends in `days` days or less: 60, 30, 14, 7, 1.
+    """What a listener or a gateway works with ends in `days` days or less: 60, 30, 14, 7, 1.
 
-    `kind` is "identity", "chain", "anchor", "intermediate" or "crl", `item` the identity's name, the subject or the
-    file, and `ends` the end in RFC 3339; that of a CRL is its nextUpdate. Emitted once for each of these numbers, and
-    at the start for the smallest that is reached. A number above half of the whole validity is left out.
+    `kind` is "identity", "chain", "anchor", "intermediate", "crl", "timestamp-anchor", "retired-profile" or
+    "emergency", `item` the identity's name, the subject, the file or the table, and `ends` the end in RFC 3339; that of
+    a CRL is its nextUpdate. Emitted once for each of these numbers, and at the start for the smallest that is reached.
+    A number above half of the whole validity is left out.
     """
 
     level: ClassVar[int] = logging.WARNING

@@ -16,7 +16,7 @@ from hsm_dicom.gateway.route import Route
 from hsm_dicom.gateway.status import (
     ClockStatus,
     Condition,
-    EmergencyStatus,
+    ExceptionStatus,
     GatewayStatus,
     ListenerStatus,
     RouteStatus,
@@ -70,7 +70,7 @@ class Reporter:
             listeners=listeners,
             events_lost=sum(one.lost for one in subscriptions()),
             clock=clock,
-            exceptions=list_exceptions((one for one, _ in opened.endpoints), _list_emergencies(opened)),
+            exceptions=list_open_exceptions(opened),
         )
         with self._reporting:
             found = [*find_conditions(status), *self._recent.find(status.routes, at)]
@@ -78,8 +78,10 @@ class Reporter:
             return replace(status, conditions=self._conditions)
 
 
-def _list_emergencies(opened: OpenedGateway) -> dict[str, EmergencyStatus]:
-    return {name: one.emergency.status for name, one in opened.routes.items() if one.emergency is not None}
+def list_open_exceptions(opened: OpenedGateway) -> tuple[ExceptionStatus, ...]:
+    """Return what is weaker than usual until a day: retired profiles and emergency settings."""
+    emergencies = {name: one.emergency.status for name, one in opened.routes.items() if one.emergency is not None}
+    return list_exceptions((one for one, _ in opened.endpoints), emergencies)
 
 
 def _list_routes(opened: OpenedGateway, routes: Mapping[str, Route]) -> Iterable[RouteStatus]:

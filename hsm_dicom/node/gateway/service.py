@@ -33,20 +33,18 @@ from hsm_dicom.gateway.pages import StatusServer
 from hsm_dicom.gateway.route import Route
 from hsm_dicom.gateway.status import Condition, GatewayStatus
 from hsm_dicom.gateway.tap import MakeTap
-from hsm_dicom.identity import Identity
 from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.errors import ListenError
 from hsm_dicom.node.clock import ClockWatch
 from hsm_dicom.node.gateway.entrances import Entrances, run_at_once
 from hsm_dicom.node.gateway.opening import OpenedGateway, OpenedRoute
-from hsm_dicom.node.gateway.reporting import Reporter
+from hsm_dicom.node.gateway.reporting import Reporter, list_open_exceptions
 from hsm_dicom.node.readiness import Readiness
 from hsm_dicom.node.reloading import explain_failure
 from hsm_dicom.node.replaced import ReplacedResources
 from hsm_dicom.node.systemd.sockets import PassedSockets
-from hsm_dicom.node.validity.watch import ValidityWatch
+from hsm_dicom.node.validity.watch import ValidityWatch, Watched
 from hsm_dicom.transport.events import CertificatesReloaded, log
-from hsm_dicom.trust import CertificateValidator
 
 NAME = "gateway"
 """The name of the gateway as a whole in events."""
@@ -296,8 +294,10 @@ class GatewayService:
     def _find_conditions(self) -> Iterable[Condition]:
         return self.status().conditions
 
-    def _list_watched(self) -> tuple[Sequence[Identity], CertificateValidator | None]:
-        return self._opened.identities, self._opened.validator
+    def _list_watched(self) -> Watched:
+        opened = self._opened
+        exceptions = list_open_exceptions(opened)
+        return Watched(opened.identities, opened.validator, opened.timestamp_anchors, exceptions)
 
     def _report_reload(self, succeeded: bool, text: str) -> None:
         emit(CertificatesReloaded(name=NAME, address="", text=text, succeeded=succeeded))

@@ -9,6 +9,7 @@ from cryptography import x509
 
 from hsm_dicom.gateway.status import CertificateStatus, EmergencyStatus, ExceptionStatus
 from hsm_dicom.identity import Identity
+from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.plan import ListenerPlan, PeerPlan, RoutePlan
 from hsm_dicom.trust import CertificateValidator
 from hsm_dicom.trust.certificates import name_text
@@ -33,19 +34,27 @@ def list_exceptions(
     endpoints: Iterable[ListenerPlan | PeerPlan | RoutePlan], emergencies: Mapping[str, EmergencyStatus]
 ) -> tuple[ExceptionStatus, ...]:
     """Return the retired profiles that listeners and peers may use, and the emergency settings, by route."""
-    found = []
-    for one in endpoints:
-        if isinstance(one, PeerPlan):
-            name, legacy = f"peers.{one.peer.name}", one.peer.legacy
-        elif isinstance(one, ListenerPlan):
-            name, legacy = f"listeners.{one.settings.name}", one.settings.legacy
-        else:
-            continue
-        if legacy is not None:
-            found.append(ExceptionStatus(kind="retired-profile", name=name, ends=_end_of(legacy.until)))
-    for route, setting in emergencies.items():
-        found.append(ExceptionStatus(kind="emergency", name=f"routes.{route}", ends=_end_of(setting.until)))
-    return tuple(dict.fromkeys(found))
+    plans = list(endpoints)
+    retired = list_retired_profiles(
+        [one.settings for one in plans if isinstance(one, ListenerPlan)],
+        [one.peer for one in plans if isinstance(one, PeerPlan)],
+    )
+    settings = (
+        ExceptionStatus(kind="emergency", name=f"routes.{route}", ends=_end_of(setting.until))
+        for route, setting in emergencies.items()
+    )
+    return tuple(dict.fromkeys((*retired, *settings)))
+
+
+def list_retired_profiles(listeners: Iterable[ListenerSettings], peers: Iterable[Peer]) -> tuple[ExceptionStatus, ...]:
+    """Return the retired profiles that listeners and peers may use."""
+    tables = [(f"peers.{one.name}", one.legacy) for one in peers]
+    tables += [(f"listeners.{one.name}", one.legacy) for one in listeners]
+    return tuple(
+        ExceptionStatus(kind="retired-profile", name=name, ends=_end_of(legacy.until))
+        for name, legacy in tables
+        if legacy is not None
+    )
 
 
 def _end_of(day: date) -> datetime:

@@ -1,17 +1,21 @@
 """Watch the validity of what a listener uses, and warn before it has to refuse peers.
 
 At the start, after each reload, and every hour: its certificates and chains, trust anchors, intermediates, CRLs.
-Independent of the warnings, an event is emitted as each end comes nearer than 60, 30, 14, 7 and 1 days.
+Independent of the warnings, an event is emitted as each end comes nearer than 60, 30, 14, 7 and 1 days; also that of an
+exception, and of an anchor of time stamps.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cryptography import x509
+
 from hsm_dicom.events import emit
-from hsm_dicom.gateway.status import CertificateStatus
+from hsm_dicom.gateway.status import CertificateStatus, ExceptionStatus
 from hsm_dicom.identity import EXPIRY_WARNING, Identity, find_expiry_remark
 from hsm_dicom.node.validity.ends import list_certificates
 from hsm_dicom.transport.events import EndApproaching, ValidityWarning
@@ -24,8 +28,20 @@ INTERVAL_SECONDS = 3600.0
 DAYS_BEFORE = (60, 30, 14, 7, 1)
 """How many days before an end an event is emitted, the largest first."""
 
-Sources = tuple[Sequence[Identity], CertificateValidator | None]
+_SENTENCES = {"crl": "the next CRL is due", "retired-profile": "the exception ends", "emergency": "the exception ends"}
+"""What happens at the end of what is no certificate."""
+
 Now = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a listener or a gateway works with. Nobody is refused because a time stamp's anchor or an exception ends."""
+
+    identities: Sequence[Identity] = ()
+    validator: CertificateValidator | None = None
+    timestamp_anchors: Sequence[x509.Certificate] = ()
+    exceptions: Sequence[ExceptionStatus] = ()
 
 
 class ValidityWatch:
@@ -35,7 +51,7 @@ class ValidityWatch:
         self,
         name: str,
         address: str,
-        sources: Callable[[], Sources],
+        sources: Callable[[], Watched],
         *,
         warning: timedelta = EXPIRY_WARNING,
         now: Now = current_time,
@@ -85,22 +101,25 @@ class ValidityWatch:
                 )
 
     def _find_warnings(self) -> Iterator[tuple[str, bool]]:
-        identities, validator = self._sources()
-        now = self._now()
-        for identity in (one for each in identities for one in each.all):
+        watched, now = self._sources(), self._now()
+        for identity in (one for each in watched.identities for one in each.all):
             for certificate in (identity.certificate, *identity.chain):
                 remark = find_expiry_remark(certificate, now, self._warning)
                 if remark is not None:
                     yield f"identity '{identity.name}': {remark.text}", remark.expired
-        if validator is not None:
-            for found in review_trust(validator, now, warning=self._warning):
+        if watched.validator is not None:
+            for found in review_trust(watched.validator, now, warning=self._warning):
                 yield f"{found.text} {found.remedy}", found.refuses
 
-    def _find_approaching(self) -> Iterator[tuple[CertificateStatus, int]]:
+    def _find_approaching(self) -> Iterator[tuple[CertificateStatus | ExceptionStatus, int]]:
         """Yield what has come nearer its end than another of the numbers of days, and that number."""
-        now = self._now()
+        watched, now = self._sources(), self._now()
+        items: list[CertificateStatus | ExceptionStatus] = [
+            *list_certificates(watched.identities, watched.validator, now, watched.timestamp_anchors),
+            *watched.exceptions,
+        ]
         reached = {}
-        for item in list_certificates(*self._sources(), now):
+        for item in items:
             days = find_days_reached(item, now)
             if days is not None:
                 key = (item.kind, item.name, item.ends)
@@ -109,8 +128,8 @@ class ValidityWatch:
                     yield item, days
         self._approached = reached
 
-    def _emit_approach(self, item: CertificateStatus, days: int) -> None:
-        what = {"crl": "the next CRL is due"}.get(item.kind, "the certificate ends")
+    def _emit_approach(self, item: CertificateStatus | ExceptionStatus, days: int) -> None:
+        what = _SENTENCES.get(item.kind, "the certificate ends")
         emit(
             EndApproaching(
                 name=self._name,
@@ -127,14 +146,15 @@ class ValidityWatch:
         look_until(self._stopping, self.check, self._interval)
 
 
-def find_days_reached(item: CertificateStatus, now: datetime) -> int | None:
+def find_days_reached(item: CertificateStatus | ExceptionStatus, now: datetime) -> int | None:
     """Return the smallest of the numbers of days that the end is nearer than; None after it, or if it is far.
 
     A number above half of the whole validity is left out: a weekly CRL would be in its last 60 days from the first.
     """
     if item.ends < now:
         return None
-    life = None if item.begins is None else item.ends - item.begins
+    begins = item.begins if isinstance(item, CertificateStatus) else None
+    life = None if begins is None else item.ends - begins
     reached = [
         days
         for days in DAYS_BEFORE

@@ -13,11 +13,12 @@ import pytest
 
 from hsm_dicom import events
 from hsm_dicom.events import Event
+from hsm_dicom.gateway.status import ExceptionStatus
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.settings import ListenerSettings
 from hsm_dicom.node.opening import OpenedListener, Resources
 from hsm_dicom.node.service import Service
-from hsm_dicom.node.validity.watch import ValidityWatch
+from hsm_dicom.node.validity.watch import ValidityWatch, Watched
 from hsm_dicom.transport.events import EndApproaching, ValidityWarning
 from hsm_dicom.transport.periodic import look_until
 from hsm_dicom.trust import CertificateValidator
@@ -89,7 +90,7 @@ def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: H
     validator: CertificateValidator = hospital.validator(
         crl=hospital.ca.crl(issued=NOW - 6 * DAY, until=NOW + 12 * DAY)
     )
-    watch = ValidityWatch("main", "127.0.0.1:2762", lambda: ((), validator), now=lambda: moment)
+    watch = ValidityWatch("main", "127.0.0.1:2762", lambda: Watched(validator=validator), now=lambda: moment)
     with hearing() as told:
         for hour in range(14 * 24):
             moment = NOW + timedelta(hours=hour, seconds=30)
@@ -104,7 +105,7 @@ def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
     watch = ValidityWatch(
         "main",
         "127.0.0.1:2762",
-        lambda: ((), hospital.validator(crl=hospital.ca.crl())),
+        lambda: Watched(validator=hospital.validator(crl=hospital.ca.crl())),
         now=lambda: moment,
         interval=0.02,
     )
@@ -143,7 +144,7 @@ def test_each_end_is_an_event_at_60_30_14_7_and_1_days_but_not_above_half_of_the
     identity = hospital.ca.issue("node", key=hospital.rsa.key, begins=NOW - 300 * DAY, ends=ends)
     node = Identity("node", hospital.rsa.key, identity.certificate)
     validator = hospital.validator(crl=hospital.ca.crl(issued=NOW + issued * DAY, until=NOW + until * DAY))
-    watch = ValidityWatch("main", "127.0.0.1:2762", lambda: ((node,), validator), now=lambda: moment)
+    watch = ValidityWatch("main", "127.0.0.1:2762", lambda: Watched((node,), validator), now=lambda: moment)
     told: list[EndApproaching] = []
     with events.subscribe(lambda event: told.append(event) if isinstance(event, EndApproaching) else None):
         for hour in range(0, 101 * 24, 6):
@@ -157,9 +158,32 @@ def test_each_end_is_an_event_at_60_30_14_7_and_1_days_but_not_above_half_of_the
 
 def test_a_watch_that_starts_late_reports_the_smallest_number_once(hospital: Hospital) -> None:
     crl = hospital.ca.crl(issued=NOW - 90 * DAY, until=NOW + 10 * DAY)
-    watch = ValidityWatch("main", "127.0.0.1:2762", lambda: ((), hospital.validator(crl=crl)), now=lambda: NOW)
+    watch = ValidityWatch(
+        "main", "127.0.0.1:2762", lambda: Watched(validator=hospital.validator(crl=crl)), now=lambda: NOW
+    )
     told: list[EndApproaching] = []
     with events.subscribe(lambda event: told.append(event) if isinstance(event, EndApproaching) else None):
         watch.check(repeat=True)
         watch.check(repeat=True)
     assert [(one.kind, one.days) for one in told] == [("crl", 14)]
+
+
+def test_the_ends_of_exceptions_and_of_anchors_of_time_stamps_are_events_too(hospital: Hospital) -> None:
+    moment = NOW
+    ends = (NOW + 90 * DAY).replace(microsecond=0)
+    anchor = hospital.ca.issue("TSA", key=hospital.rsa.key, begins=NOW - 300 * DAY, ends=ends).certificate
+    exceptions = [ExceptionStatus(kind=kind, name=f"{kind} 1", ends=ends) for kind in ("retired-profile", "emergency")]
+    watched = Watched(timestamp_anchors=[anchor], exceptions=exceptions)
+    watch = ValidityWatch("main", "", lambda: watched, now=lambda: moment)
+    told: list[EndApproaching] = []
+    with events.subscribe(lambda event: told.append(event) if isinstance(event, EndApproaching) else None):
+        for day in range(92):
+            moment = NOW + day * DAY
+            watch.check()
+    for kind, what in (
+        ("timestamp-anchor", "certificate"),
+        ("retired-profile", "exception"),
+        ("emergency", "exception"),
+    ):
+        assert [one.days for one in told if one.kind == kind] == [60, 30, 14, 7, 1]
+        assert all(f"the {what} ends in" in one.text for one in told if one.kind == kind)
