@@ -14,7 +14,9 @@ from hsm_dicom.network.echo import SUCCESS
 from hsm_dicom.node import Service
 from hsm_dicom.tls import HandshakeError
 from hsm_dicom.tls.facts import spki_sha256
+from tests.cards.daemon import Daemon
 from tests.cards.fixtures import PIN, PutIn, pcscd, put_in
+from tests.cards.foreign import foreign_card, make_openpgp_key
 from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.node.year import LIFE, TLS, Caller, Year
 from tests.interop.modules.devices import nss
@@ -107,6 +109,9 @@ DIARY = [
 ]
 
 
+P_256 = bytes.fromhex("132a8648ce3d030107")
+"""Algorithm attributes of an OpenPGP card: ECDSA on P-256."""
+
 Prepare = Callable[[Year, str], None]
 """What makes a token of this name, and adds it to the configuration."""
 
@@ -133,12 +138,38 @@ def test_a_year_on_nss_which_has_no_officer(year: Year) -> None:
 @pytest.mark.interop
 @pytest.mark.skipif(RUNS == 1, reason="make soak: the suite goes through the year on SoftHSM")
 def test_a_year_on_a_piv_card_whose_certificates_are_files(year: Year, put_in: PutIn) -> None:
-    """A card has no ceremony of ours: its maker's tool generates keys. Renewal, PIN and rollover are an officer's."""
     put_in(card="piv")
-    ca = Authority("Old", key=new_key("rsa2048", 0))
-    pin = year.write("card.pin", PIN)
     card = "card:reader=Rig%20A%2000%2000;profile=piv;sharing=transactions"
-    keys = {name: f"{card};key={slot}?pin-source=file:{pin}" for name, slot in (("node", "9a"), ("node-2", "9e"))}
+    live_with_cards(year, f"{card};key=9a", f"{card};key=9e")
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(RUNS == 1, reason="make soak: the suite goes through the year on SoftHSM")
+def test_a_year_on_openpgp_cards_whose_certificates_are_files(year: Year, pcscd: Daemon) -> None:
+    """An OpenPGP card has one key that signs, so its successor is on another card."""
+    with foreign_card(pcscd, "Rig A 00 00", "openpgp"), foreign_card(pcscd, "Rig B 00 01", "openpgp"):
+        for reader in ("Rig A 00 00", "Rig B 00 01"):
+            make_openpgp_key(reader, 0xB6, P_256)
+        first, second = (
+            f"card:reader={reader};profile=openpgp;sharing=transactions;key=sign"
+            for reader in ("Rig%20A%2000%2000", "Rig%20B%2000%2001")
+        )
+        live_with_cards(year, first, second)
+
+
+def live_with_cards(year: Year, *uris: str) -> None:
+    """Go through the year with two keys on cards.
+
+    A card has no ceremony of ours: its maker's tool generates keys. Renewal, PIN and rollover are an officer's.
+    """
+    ca = Authority("Old", key=new_key("rsa2048", 0))
+    cards = [uri.partition(";key=")[0] for uri in uris]
+    pins = {card: year.write(f"card-{number}.pin", PIN) for number, card in enumerate(cards)}
+    card, pin = cards[0], pins[cards[0]]
+    keys = {
+        name: f"{uri}?pin-source=file:{pins[one]}"
+        for name, uri, one in zip(("node", "node-2"), uris, cards, strict=True)
+    }
 
     def certify(name: str) -> x509.Certificate:
         request = year.folder / f"{name}-{year.day}.csr"
