@@ -63,7 +63,7 @@ def take_inventory(
     `warning` is the time before an end from which it needs attention. Without `log_in` no PIN is presented, and tokens
     show their public objects only; a PIN that a person would type is never asked for. If another user could have
     written the file, no module is loaded. `progress` is called with the name of each step.
-    With `in_readers`, cards in readers are listed, too, that the file does not name.
+    With `in_readers`, cards in readers and other tokens of its modules are listed, too, that the file does not name.
     """
     reading = read_configuration(file)
     use_token_names(reading.configuration, file)

@@ -6,6 +6,7 @@ presented again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -20,7 +21,7 @@ from tokens.card_uri import CardUri
 from tokens.errors import sentence_case
 from tokens.manager import default_manager
 from tokens.pkcs11.objects import KeyName
-from tokens.pkcs11.search import TokenInfo
+from tokens.pkcs11.search import TokenInfo, matches, present_tokens
 from tokens.pkcs11.stored import StoredCertificate, StoredKey, StoredObjects, read_public, read_stored
 from tokens.smartcard.check import CardKeyInfo, card_info
 from tokens.smartcard.profiles import CardProfile
@@ -48,7 +49,8 @@ def read_devices(
 ) -> Devices:
     """Read every configured token, and every card that the plan names.
 
-    With `profiles`, those of the configuration, also list the cards in the readers that the plan does not name.
+    With `profiles`, those of the configuration, also list what the plan does not name: tokens of its modules, and cards
+    in the readers.
     """
     devices = Devices()
     for name, token in plan.tokens.items():
@@ -60,6 +62,8 @@ def read_devices(
     for name, stored in devices.stored.items():
         devices.rows += _describe_keys(name, stored, plan, uses)
     if profiles is not None:
+        progress("other tokens")
+        devices.rows += _list_other_tokens(plan)
         progress("card readers")
         devices.rows += _list_other_cards(plan, profiles)
     return devices
@@ -194,6 +198,29 @@ def _list_other_cards(plan: NodePlan, profiles: Mapping[str, CardProfile]) -> li
         for slot in slots
         for card in slot.uris
         if not any(_names_card(uri, card, slot.reader) for uri in named)
+    ]
+
+
+def _list_other_tokens(plan: NodePlan) -> list[Entry]:
+    """Return a row for each initialised token of a module that the plan loads, and that no table names.
+
+    What is on it is not read. A module that cannot be used has no other tokens here; those that are named say why.
+    """
+    present: dict[tuple[str, int], TokenInfo] = {}
+    for token in plan.tokens.values():
+        with contextlib.suppress(Error):
+            module = token.module()
+            present |= {(str(module.path), one.slot_id): one for one in present_tokens(module) if one.initialised}
+    return [
+        Entry(
+            kind=Kind.TOKEN,
+            name=found.label or found.serial,
+            holder=found.description,
+            state=NOT_CONFIGURED,
+            consequence="Nothing: no table names it.",
+        )
+        for found in present.values()
+        if not any(matches(token.uri, found) for token in plan.tokens.values())
     ]
 
 

@@ -216,3 +216,14 @@ def test_an_identity_whose_token_was_initialised_again_names_the_cause(
     assert "it was initialised again, or it is another token of the same name" in row.problem
     unseen = find(take(text, log_in=False), Kind.IDENTITY, "node")
     assert "initialised again" not in unseen.problem, "without a login, nobody knows"
+
+
+@pytest.mark.usefixtures("pcscd")
+def test_a_token_of_a_configured_module_that_no_table_names_is_present_and_not_configured(
+    take: Take, token: TestToken, node: TestToken
+) -> None:
+    listed = take(configuration_text(token), in_readers=True, log_in=False)
+    other = next(one for one in listed.entries if one.kind is Kind.TOKEN and node.serial in one.holder)
+    assert (other.name, other.state, other.urgency) == (node.label, "present, not configured", Urgency.FINE)
+    assert [one.state for one in listed.entries if token.serial in one.holder] == [""]
+    assert not any(node.serial in one.holder for one in take(configuration_text(token), log_in=False).entries)

@@ -190,3 +190,23 @@ def test_a_pin_that_is_not_changed_without_a_login_is_not_recorded_as_refused(da
     text, refusals = printed.splitlines()
     assert "changes no PIN without a login (CKR_USER_NOT_LOGGED_IN)" in text
     assert refusals == "[]"
+
+
+def test_a_token_without_a_security_officer_says_so(database: Path) -> None:
+    printed = run(
+        database,
+        """
+        from tokens.errors import OperationFailedError
+        from tokens.pins.sources import parse_pin_source
+        from tokens.pkcs11.officer import set_user_pin
+        with tokens.open_token(uri(), **WHERE) as connection:
+            module, token = connection.module, connection.token
+        pin = parse_pin_source(WHERE["pin"])
+        try:
+            set_user_pin(module, token, pin, pin)
+        except OperationFailedError as error:
+            print(error)
+        """,
+    )
+    assert "has no security officer (CKR_USER_TYPE_INVALID)" in printed
+    assert "such as certutil for NSS" in printed

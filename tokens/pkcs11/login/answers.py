@@ -86,6 +86,12 @@ def raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
             f"{sentence_case(token.description)} is gone: it did not check the {name} PIN ({name_of(rv)}).",
             remedy="Put the token back or restore the connection; it is then used again without a restart.",
         )
+    if rv == _USER_TYPE_INVALID and role is UserType.SO:
+        raise OperationFailedError(
+            f"{sentence_case(token.description)} has no security officer ({name_of(rv)}), so no PIN was set.",
+            remedy="Set its PIN with a program of its maker, such as certutil for NSS. Where that needs a PIN that is "
+            "forgotten, make a new token with new keys.",
+        )
     if rv == _USER_TYPE_INVALID:
         raise OperationFailedError(
             f"{sentence_case(token.description)} has no user of the given type ({name_of(rv)}), so the PIN was not "
