@@ -162,17 +162,17 @@ class CardAccess:
         """Open the card's secret keys; see `tokens.open_secrets`."""
         return open_secrets(self.uri, pin=self.pin, memory=self.memory, profiles=self.profiles)
 
-    def check_pins(self) -> None:
+    def check_pins(self, wait: float = 5.0) -> None:
         """Check that the PIN would be presented to the card, without presenting it. A PIN of a person is not checked.
 
-        Raises as `tokens.smartcard.check.check_card_pins` does.
+        `wait` is how many seconds to wait for a card in use. Raises as `tokens.smartcard.check.check_card_pins` does.
         """
         from tokens.manager import default_manager
         from tokens.smartcard.check import check_card_pins  # most commands use no card
 
         if self.pin is not None and not self.pin.attended:
             cards = default_manager().cards
-            check_card_pins(cards, self.uri, pin=self.pin, memory=self.memory, profiles=self.profiles, wait=0.0)
+            check_card_pins(cards, self.uri, pin=self.pin, memory=self.memory, profiles=self.profiles, wait=wait)
 
 
 KeyAccess = TokenAccess | CardAccess

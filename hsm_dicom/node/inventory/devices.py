@@ -145,7 +145,7 @@ def _read_card(devices: Devices, access: CardAccess, uses: Uses, *, log_in: bool
     holder = f"reader {details.reader}"
     try:
         if log_in:
-            access.check_pins()
+            access.check_pins(wait=0.0)
         devices.rows.append(Entry(kind=Kind.CARD, name=str(uri), holder=holder))
     except Error as error:
         devices.rows.append(_describe_failure(Kind.CARD, str(uri), holder, error))
