@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from hsm_dicom.identity import Identity
 from tests.hsm_dicom.network.listening import Listening, listening
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import run, serving
@@ -115,9 +116,9 @@ listen = "{LOOPBACK}:{self.page}"
             yield found
 
     @contextmanager
-    def storescp_of_pacs(self) -> Iterator[Path]:
-        """DCMTK's storescp over TLS as the PACS; the folder of what it received."""
-        certificate, key = self.hospital.files(self.hospital.peer("PACS"))
+    def storescp_of_pacs(self, identity: Identity | None = None) -> Iterator[Path]:
+        """DCMTK's storescp over TLS as the PACS, with a new certificate by default; the folder of what it received."""
+        certificate, key = self.hospital.files(identity or self.hospital.peer("PACS"))
         folder = self._make_folder("pacs")
         tls = ["+tls", key, certificate, "+cf", self.hospital.ca_file]
         with serving(self.pacs, ["storescp", "--fork", *tls, "-aet", "PACS", "-od", folder, self.pacs], folder):
@@ -134,9 +135,11 @@ listen = "{LOOPBACK}:{self.page}"
         """Run a program of DCMTK as the CT, without TLS."""
         return run(program, "-aet", "CT1", "-aec", called, LOOPBACK, self.plain, *more)
 
-    def call_as_pacs(self, program: str, *more: object, called: str = "CT1") -> tuple[int, str]:
-        """Run a program of DCMTK as the PACS, over TLS."""
-        certificate, key = self.hospital.files(self.hospital.peer("PACS"))
+    def call_as_pacs(
+        self, program: str, *more: object, called: str = "CT1", identity: Identity | None = None
+    ) -> tuple[int, str]:
+        """Run a program of DCMTK as the PACS, over TLS, with a new certificate by default."""
+        certificate, key = self.hospital.files(identity or self.hospital.peer("PACS"))
         tls = ["+tls", key, certificate, "+cf", self.hospital.ca_file]
         return run(program, *tls, "-aet", "PACS", "-aec", called, LOOPBACK, self.secured, *more)
 

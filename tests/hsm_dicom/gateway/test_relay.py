@@ -517,6 +517,18 @@ def test_a_connection_lost_within_a_pdu_closes_the_other_without_an_abort(side: 
         assert read_to_the_end(other) == b""
 
 
+@pytest.mark.parametrize("side", ["caller", "target"])
+def test_a_half_closed_connection_is_an_abort_on_both_sides(side: str) -> None:
+    with scripted_target() as target, gateway(target.device) as running:
+        with established(running, target, REQUEST, associate_ac()) as (caller, far):
+            half, other = (caller, far) if side == "caller" else (far, caller)
+            half.sendall(ECHO)
+            half.shutdown(socket.SHUT_WR)
+            assert read_to_the_end(other) == ECHO + abort_pdu(2, 0)
+            assert read_to_the_end(half) == abort_pdu(2, 0)
+        assert running.only(RelayEnded).outcome == "lost"
+
+
 def test_a_caller_that_closes_its_side_after_the_release_request_gets_the_answer() -> None:
     with scripted_target() as target, gateway(target.device) as running:
         with established(running, target, REQUEST, associate_ac()) as (caller, far):

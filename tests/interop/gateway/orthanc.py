@@ -42,7 +42,7 @@ class Orthanc:
 
 @contextlib.contextmanager
 def orthanc(site: Site) -> Iterator[Orthanc]:
-    """Run Orthanc as the PACS of a site. Its modality CT1 is behind the gateway's secured listener."""
+    """Run Orthanc as the PACS of a site. It calls CT1, and CT9, which has no route, at the secured listener."""
     certificate, key = site.hospital.files(site.hospital.peer("PACS"))
     folder = site.folder / "orthanc"
     folder.mkdir()
@@ -62,7 +62,10 @@ def orthanc(site: Site) -> Iterator[Orthanc]:
         "DicomTlsCertificate": str(certificate),
         "DicomTlsPrivateKey": str(key),
         "DicomTlsTrustedCertificates": str(site.hospital.ca_file),
-        "DicomModalities": {"ct1": {"AET": "CT1", "Host": "127.0.0.1", "Port": site.secure, "UseDicomTls": True}},
+        "DicomModalities": {
+            name.lower(): {"AET": name, "Host": "127.0.0.1", "Port": site.secure, "UseDicomTls": True}
+            for name in ("CT1", "CT9")
+        },
         "StableAge": 1,
     }
     file = site.folder / "orthanc.json"

@@ -13,6 +13,7 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from tests.hsm_dicom.network.images import ct_image
+from tests.hsm_dicom.network.listening import Listening
 from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.gateway.orthanc import Orthanc, list_uids, orthanc
@@ -30,10 +31,17 @@ def site(node: TestToken, hospital: Hospital, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def pacs(site: Site) -> Iterator[Orthanc]:
-    """Orthanc, with a gateway before it that runs."""
+def gateway(site: Site) -> Iterator[Listening]:
+    """The gateway of the site, which runs."""
     site.write()
-    with orthanc(site) as running, site.gateway():
+    with site.gateway() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pacs(site: Site, gateway: Listening) -> Iterator[Orthanc]:
+    """Orthanc, with a gateway before it that runs."""
+    with orthanc(site) as running:
         yield running
 
 
@@ -68,6 +76,16 @@ def test_what_the_ct_retrieves_comes_by_a_new_association(site: Site, stored: li
         status, said = run(*command, "-k", "StudyInstanceUID=1.2.3", "127.0.0.1", site.plain)
         assert status == 0, said
     assert list_uids(list(received.iterdir())) == list_uids(stored)
+
+
+def test_nothing_is_moved_to_an_ae_title_without_a_route_back(
+    site: Site, gateway: Listening, stored: list[Path], pacs: Orthanc
+) -> None:
+    """Orthanc calls CT9 at the gateway, which rejects the association; the CT learns of the failure, the log why."""
+    command = ["movescu", "-v", "-S", "-aet", "CT1", "-aem", "CT9", "-aec", "PACS", "-k", "QueryRetrieveLevel=STUDY"]
+    _, said = run(*command, "-k", "StudyInstanceUID=1.2.3", "127.0.0.1", site.plain)
+    assert "Received Final Move Response (Failed: UnableToProcess)" in said
+    assert gateway.says("CT9")
 
 
 def test_a_commitment_report_reaches_the_ct(site: Site, stored: list[Path], pacs: Orthanc) -> None:

@@ -149,6 +149,26 @@ def test_a_report_of_storage_commitment_comes_back_and_its_answer_goes_forth() -
     assert told(inspect(conversation)) == [("N-EVENT-REPORT", "back", COMMITMENT, 0, 0)]
 
 
+def test_a_report_for_a_transaction_that_nobody_asked_for_is_reported_each_time_it_comes() -> None:
+    """The receiver judges the transaction; the gateway shows each report with the answer that it got."""
+    conversation = []
+    for message_id, status in ((1, 0), (2, 0x0110)):
+        asked = primitive(
+            "N_EVENT_REPORT",
+            MessageID=message_id,
+            AffectedSOPClassUID=COMMITMENT,
+            AffectedSOPInstanceUID="1.2.3",
+            EventTypeID=2,
+            EventInformation=ct(),
+        )
+        reply = primitive("N_EVENT_REPORT", MessageIDBeingRespondedTo=message_id, Status=status)
+        conversation += message(BACK, asked, "N_EVENT_REPORT_RQ") + message(FORTH, reply, "N_EVENT_REPORT_RSP")
+    assert told(inspect(conversation)) == [
+        ("N-EVENT-REPORT", "back", COMMITMENT, 0, 0),
+        ("N-EVENT-REPORT", "back", COMMITMENT, 0x0110, 0),
+    ]
+
+
 # -- several at once ------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from hsm_dicom.node.gateway.opening import OpenedGateway
 from hsm_dicom.transport.events import CertificatesReloaded
 from hsm_dicom.transport.plain import PlainHandshake, PlainTransport
 from hsm_dicom.trust.clock import set_mark
+from tests import pki
 from tests.hsm_dicom.gateway.site import LOOPBACK, Site
 from tests.hsm_dicom.network import pdus
 from tests.hsm_dicom.network.nodes import eventually
@@ -171,6 +172,22 @@ to = "pacs"
             service.drain(hurry)
             assert kept.recv(1) == b"\7"
     assert [event.succeeded for event in told] == [True, True]
+
+
+def test_a_new_crl_shuts_out_a_peer_in_both_directions_and_ends_no_association(site: Site, hospital: Hospital) -> None:
+    pacs = hospital.peer("PACS")
+    with site.storescp_of_pacs(pacs), site.storescp_of_ct(), serving(site) as service, associated(site) as running:
+        assert site.call_as_pacs("echoscu", identity=pacs) == (0, "")
+        (site.folder / "ca.crl").write_bytes(hospital.ca.crl([pki.Identity(pacs.certificate, pacs.key)]))
+        text = site.config.read_text()
+        site.config.write_text(text.replace("[trust]\n", '[trust]\ncrls = ["ca.crl"]\n'))
+        assert service.reload()
+        assert echo(running) == 0
+        assert site.call_as_ct("echoscu")[0] != 0
+        assert "revoked" in service.status().routes[0].last_error
+        assert site.call_as_pacs("echoscu", identity=pacs)[0] != 0
+        assert site.call_as_pacs("echoscu") == (0, "")
+        assert echo(running) == 0
 
 
 def test_an_emergency_setting_takes_a_route_out_of_tls_and_ends(site: Site) -> None:
