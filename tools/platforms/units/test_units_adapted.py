@@ -168,16 +168,15 @@ def test_a_card_is_found_in_the_unit(node: Machine, adapt: Guide) -> None:
     program = f"/opt/hsm-dicom/bin/python -m tests.cards.program /run/card 35963 '{CARD}'"
     node.run(f"systemd-run --quiet --unit=card --working-directory=/clone {program}")
     node.eventually("test -S /run/card")
-    # The card stays in the reader for as long as somebody holds it.
-    node.run("systemctl start pcscd.service")
-    node.write("/root/insert.py", INSERT)
-    node.run("systemd-run --quiet --unit=hand python3 /root/insert.py")
     found = f"{MANUAL} hsm-dicom card list"
     if "polkit" in node.run("/usr/sbin/pcscd --version"):
         assert "org.debian.pcsc-lite.access_pcsc" in node.run(found, status=None)
     node.run("mkdir -p /etc/polkit-1/rules.d")
     adapt.write_files("Use smart cards")
-    node.run("systemctl restart polkit.service")
+    # A card stays in the reader for as long as somebody holds it, and pcscd is restarted with polkit on Debian 13.
+    node.run("systemctl restart polkit.service; systemctl start pcscd.service")
+    node.write("/root/insert.py", INSERT)
+    node.run("systemd-run --quiet --unit=hand python3 /root/insert.py")
     node.eventually(f"{found} | grep 'card:'")
     assert "card:" in adapt.run("Use smart cards", only="card list")
 
