@@ -57,6 +57,15 @@ def test_the_expiry_check_passes(machine: Machine, service_page: Guide) -> None:
     service_page.run("Hear of certificates that expire")
 
 
+def test_the_firewall_page_installs_nftables_and_the_gateway_still_relays(machine: Machine) -> None:
+    page = Guide("howto/firewall.md", machine, {})
+    page.run("Install nftables", stdin="y\n")
+    page.write_files("Write the rules")
+    page.run("Load them")
+    send_from_ct(machine)
+    machine.run("systemctl disable --now nftables.service")
+
+
 def test_everything_runs_and_starts_again_after_a_boot(machine: Machine) -> None:
     machine.run(f"systemctl is-active {RUNNING} hsm-dicom-expiry.timer")
     machine.run(f"systemctl is-enabled {RUNNING} hsm-dicom-expiry.timer")
