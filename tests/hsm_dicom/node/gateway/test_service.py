@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -386,3 +387,23 @@ def test_a_command_that_looks_for_a_gateway_keeps_none_from_starting(tmp_path: P
         hold_gateway_lock(tmp_path),
     ):
         pass
+
+
+def test_every_file_of_the_state_folder_is_in_the_table_of_backups(site: Site, state_folder: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs/howto/operate-a-gateway.md").read_text()
+    table = page.partition("## Back up and restore")[2].partition("\n## ")[0]
+    names = [name for line in table.splitlines() if line.startswith("| `") for name in line.split("|")[1].split("`")]
+    site.more = '[alarms.hook]\ncommand = ["/bin/true"]\n'
+    site.write()
+    state = site.folder / "state"
+    with site.storescp_of_pacs(), serving(site):
+        assert site.call_as_ct("echoscu") == (0, "")
+        now = datetime.now(UTC)
+        setting = EmergencySetting(
+            route="to-pacs", passes_objects=True, reason="test", operator="J. Kim", since=now, until=now.date()
+        )
+        EmergencyStore(state).put(setting, now.date())
+        assert eventually((state / "clock.json").exists)
+        found = {file.name for folder in (state, state_folder) for file in folder.iterdir() if file.suffix != ".new"}
+    assert {"alarms.json", "clock.json", "emergency.json"} <= found
+    assert [name for name in sorted(found) if not any(fnmatch(name, one) for one in names)] == []
