@@ -135,7 +135,9 @@ def test_a_thread_that_looks_goes_on_after_an_unexpected_error(caplog: pytest.Lo
     assert "No space left on device" in caplog.text
 
 
-@pytest.mark.parametrize(("issued", "until", "numbers"), [(90, 97, [1]), (0, 40, [14, 7, 1])])
+@pytest.mark.parametrize(
+    ("issued", "until", "numbers"), [(90, 97, [1]), (0, 40, [14, 7, 1]), (-60, 90, [60, 30, 14, 7, 1])]
+)
 def test_each_end_is_an_event_at_60_30_14_7_and_1_days_but_not_above_half_of_the_validity(
     hospital: Hospital, issued: int, until: int, numbers: list[int]
 ) -> None:
