@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.packages import read_version
+from tests.pausing import wait_until_paused
 from tests.softhsm import MODULE, TestToken
 
 CLIENT = next(Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/lib/pkcs11/p11-kit-client.so"))
@@ -75,6 +76,8 @@ class Server:
     def pause(self) -> None:
         """Stop it: it keeps its connections and does not answer."""
         self.signal(signal.SIGSTOP)
+        if self.process is not None:
+            wait_until_paused(self.process.pid)
 
     def resume(self) -> None:
         """Let it go on."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import tokens
+from tests.pausing import pause
 from tests.softhsm import MODULE, TestToken, set_pin
 from tests.tokens.isolation.conftest import SHORT, IsolatedKeys, children, fails_within, is_running, pid_of
 from tests.tokens.proxy import Proxy
@@ -156,7 +157,7 @@ def test_a_module_that_crashes_always_is_an_error_and_no_crash(key: Any, proxy: 
 def test_a_process_that_is_stopped_is_killed(key: Any, monkeypatch: pytest.MonkeyPatch, proxy: Proxy) -> None:
     sign(key)
     before = pid_of(key)
-    os.kill(before, signal.SIGSTOP)
+    pause(before)
     error = fails_within(12.0, key)
     assert isinstance(error, TokenTimeoutError)
     assert "sent nothing for" in str(error)

@@ -21,6 +21,7 @@ from tests.interop.modules import behaviours
 from tests.interop.modules.devices.device import Device, Place
 from tests.interop.modules.devices.worker import Worker
 from tests.packages import read_version
+from tests.pausing import pause
 from tests.tokens import scenes
 
 MODULE = next(Path("/usr/lib").glob("*/pkcs11/libopencryptoki.so"), Path("/usr/lib/pkcs11/libopencryptoki.so"))
@@ -110,7 +111,7 @@ class Slotd:
 
     def pause(self) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        pause(self.process.pid)
 
     def resume(self) -> None:
         assert self.process is not None

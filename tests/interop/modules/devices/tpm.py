@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.interop.modules import behaviours
 from tests.interop.modules.devices.device import Device, Place
 from tests.interop.modules.devices.worker import Worker
+from tests.pausing import pause
 from tests.ports import free_ports, is_listening
 from tests.tokens import scenes
 
@@ -86,7 +87,7 @@ class Chip:
 
     def pause(self) -> None:
         assert self.swtpm is not None
-        self.swtpm.send_signal(signal.SIGSTOP)
+        pause(self.swtpm.pid)
 
     def resume(self) -> None:
         assert self.swtpm is not None

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cards.daemon import Daemon
 from tests.cards.fixtures import PutIn
+from tests.pausing import pause
 from tests.tokens.smartcard.rig import ANSWER, answer, opened, within
 from tokens.errors import CardLostError, CardServiceError, CardTimeoutError
 from tokens.manager import DeviceManager
@@ -26,7 +27,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def paused(pcscd: Daemon, hasty: None) -> Iterator[Daemon]:
     """A pcscd that accepts connections and does not answer."""
-    pcscd.process.send_signal(signal.SIGSTOP)
+    pause(pcscd.process.pid)
     yield pcscd
     pcscd.process.send_signal(signal.SIGCONT)
 
@@ -43,7 +44,7 @@ def test_looking_for_readers_ends_in_time_and_works_again_afterwards(paused: Dae
 def test_a_context_that_was_open_is_used_and_released_in_time(pcscd: Daemon, hasty: None) -> None:
     with DeviceManager() as manager:
         used, unused = manager.cards.contexts.establish(), manager.cards.contexts.establish()
-        pcscd.process.send_signal(signal.SIGSTOP)
+        pause(pcscd.process.pid)
         try:
             with within(3.0), pytest.raises(CardServiceError, match="did not answer in time"):
                 pcsc.list_readers(used)
@@ -58,7 +59,7 @@ def test_a_card_behind_it_is_given_up_in_time_and_closed(put_in: PutIn, pin: str
     put_in()
     with opened(pin) as secrets:
         assert answer(secrets) == ANSWER
-        pcscd.process.send_signal(signal.SIGSTOP)
+        pause(pcscd.process.pid)
         try:
             with within(3.0), pytest.raises(CardTimeoutError):
                 answer(secrets)
@@ -73,7 +74,7 @@ def test_closing_with_an_open_card_ends_in_time(put_in: PutIn, pin: str, pcscd: 
     put_in()
     with opened(pin) as secrets:
         assert answer(secrets) == ANSWER
-        pcscd.process.send_signal(signal.SIGSTOP)
+        pause(pcscd.process.pid)
         try:
             with within(5.0):
                 secrets.close()
