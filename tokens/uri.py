@@ -112,6 +112,10 @@ class Pkcs11Uri:
         """Whether the URI has an attribute of an object, and not only of a token."""
         return any(value is not None for value in (self.object, self.type, self.id))
 
+    def selects(self, label: str, key_id: bytes) -> bool:
+        """Return whether an object with this label and id has those of the URI, as far as it names them."""
+        return self.object in (None, label) and self.id in (None, key_id)
+
     def token_part(self) -> Pkcs11Uri:
         """Return the URI without its object attributes."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("object", "type", "id")}

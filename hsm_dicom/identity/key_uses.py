@@ -22,7 +22,7 @@ def find_identities_of_key(configuration: Configuration, token: TokenInfo, key: 
         name
         for name, section in configuration.identities.items()
         if any(
-            matches(access.uri, token) and access.uri.object in (None, key.label) and access.uri.id in (None, key.id)
+            matches(access.uri, token) and access.uri.selects(key.label, key.id)
             for access in _list_tokens(configuration, name, section)
         )
     )

@@ -236,15 +236,15 @@ class RefusalMemory(StateFolder):
 
     def has_refused(self, device: Device, role: str, pin: Pin) -> bool:
         """Return whether this PIN is recorded as refused; an unclear answer, or none, is no refusal."""
-        if not self.has_refusal(device, role):
-            return False  # without a digest, which takes a tenth of a second
-        named = parse_name(device)
-        own, _ = self._own(named)
-        known = self._find_known(named, own, role, pin, own.digest(pin))
-        return known is not None and known.state is State.REFUSED
+        return any(known.state is State.REFUSED for known, _ in self._find_entry(device, role, pin))
 
     def check(self, device: Device, role: str, pin: Pin) -> None:
         """Raise the error with which this PIN, given unattended, may not be presented. Presents and records nothing."""
+        for known, was_accepted in self._find_entry(device, role, pin):
+            self._require_repeatable(parse_name(device), known, may_be_repeated=was_accepted)
+
+    def _find_entry(self, device: Device, role: str, pin: Pin) -> Iterator[tuple[Refusal, bool]]:
+        """Yield the entry of this PIN, if there is one, and whether the device had accepted it before."""
         if not self.has_refusal(device, role):
             return  # without a digest, which takes a tenth of a second
         named = parse_name(device)
@@ -252,7 +252,7 @@ class RefusalMemory(StateFolder):
         digest = own.digest(pin)
         known = self._find_known(named, own, role, pin, digest)
         if known is not None:
-            self._require_repeatable(named, known, may_be_repeated=own.has_accepted(pin, digest))
+            yield known, own.has_accepted(pin, digest)
 
     def is_distinct(self, serial: str) -> bool:
         """Return whether a serial number alone identifies a device, as far as is known."""

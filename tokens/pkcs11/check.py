@@ -76,7 +76,7 @@ def check_token(
     chosen = [
         Pkcs11Uri(object=entry.name.label or None, id=entry.name.id or None)
         for entry in read_keys(connection)
-        if (wanted.object in (None, entry.name.label)) and (wanted.id in (None, entry.name.id))
+        if wanted.selects(entry.name.label, entry.name.id)
     ]
     checks = []
     if chosen or wanted.names_an_object:

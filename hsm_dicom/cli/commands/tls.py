@@ -94,7 +94,8 @@ def probe(
         validator = _validator(plan, trust or [])
         peer = _find_peer(plan, address)
     host, port = _host_and_port(address) if peer is None else (peer.host or "", peer.port)
-    chosen = get_profile(profile) if profile else DEFAULT if peer is None else peer.profile
+    default = DEFAULT if peer is None else peer.profile
+    chosen = get_profile(profile) if profile else default
     expected = None if peer is None else partial(find_mismatch, peer)
     with output.working(f"Probing {host} port {port}", quiet=json):
         found = look(host, port, validator=validator, profile=chosen, find_mismatch=expected)
@@ -117,6 +118,12 @@ def _find_peer(plan: NodePlan, name: str) -> Peer | None:
         raise typer.BadParameter(f"Peer '{name}' has no host, since this node does not call it.", param_hint="SERVER")
     if not uses_tls(peer.iscl):
         raise typer.BadParameter(f"Peer '{name}' uses ISCL without TLS.", param_hint="SERVER")
+    if peer.legacy is not None:
+        raise typer.BadParameter(
+            f"Peer '{name}' uses the retired profile {peer.legacy.profile}, which is not probed. Write "
+            f"{peer.host}:{peer.port} to see whether its server offers a current one.",
+            param_hint="SERVER",
+        )
     return peer
 
 

@@ -47,6 +47,11 @@ from hsm_dicom.trust.clock import current_time
 from hsm_dicom.trust.revocation.crl import crl_span
 
 RENEW = "Have a new one issued: hsm-dicom key csr makes the request."
+FIND_CERTIFICATE = "See the row of its device; hsm-dicom key list shows the certificates on a token."
+FIND_KEY = (
+    "Compare the token's serial number with the record of the key. Another key needs another certificate: hsm-dicom "
+    "key generate, key csr."
+)
 
 
 def take_inventory(
@@ -128,8 +133,12 @@ class _Collector:
             return
         certificates = list(own[:1]) or self._find_on_device(identity)
         consequence = describe_failure(uses)
-        missing = explain_missing_key(identity, self.devices)
-        if missing:
+        problem, remedy = explain_missing_key(identity, self.devices), FIND_KEY
+        if problem:
+            certificates = []
+        elif not certificates:
+            problem, remedy = "Its certificate was not found.", FIND_CERTIFICATE
+        if problem:
             yield Entry(
                 kind=Kind.IDENTITY,
                 name=name,
@@ -137,21 +146,8 @@ class _Collector:
                 uses=uses,
                 consequence=consequence,
                 urgency=Urgency.PROBLEM,
-                problem=missing,
-                remedy="Compare the token's serial number with the record of the key. Another key needs another "
-                "certificate: hsm-dicom key generate, key csr.",
-            )
-            return
-        if not certificates:
-            yield Entry(
-                kind=Kind.IDENTITY,
-                name=name,
-                holder=holder,
-                uses=uses,
-                consequence=consequence,
-                urgency=Urgency.PROBLEM,
-                problem="Its certificate was not found.",
-                remedy="See the row of its device; hsm-dicom key list shows the certificates on a token.",
+                problem=problem,
+                remedy=remedy,
             )
         for certificate in certificates:
             row = self._describe(Kind.IDENTITY, name, certificate, holder, uses, consequence, RENEW)

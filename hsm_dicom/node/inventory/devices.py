@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from hsm_dicom.config.devices import CardAccess, TokenAccess
 from hsm_dicom.errors import Error
@@ -26,7 +27,6 @@ from tokens.pkcs11.stored import StoredCertificate, StoredKey, StoredObjects, re
 from tokens.smartcard.check import CardKeyInfo, card_info
 from tokens.smartcard.profiles import CardProfile
 from tokens.smartcard.search import list_cards
-from tokens.uri import Pkcs11Uri
 
 
 @dataclass
@@ -71,13 +71,13 @@ def read_devices(
 
 def find_certificates(access: TokenAccess, stored: StoredObjects) -> list[StoredCertificate]:
     """Return the certificates on a token for the key that a URI selects, in no order."""
-    keys = [key for key in stored.keys if _is_selected(key.name, access.uri)]
+    keys = [key for key in stored.keys if access.uri.selects(key.name.label, key.name.id)]
     public = [key.public_key for key in keys if key.public_key is not None]
     return [
         one
         for one in stored.certificates
         if one.certificate is not None
-        and (one.certificate.public_key() in public if public else _is_selected(one.name, access.uri))
+        and (one.certificate.public_key() in public if public else access.uri.selects(one.name.label, one.name.id))
     ]
 
 
@@ -90,7 +90,7 @@ def explain_missing_key(identity: IdentityAccess, devices: Devices) -> str:
     if not read or any(stored is None or name in devices.not_logged_in for name, stored in read.items()):
         return ""
     private = [(one.uri, key) for one in identity.tokens for key in _list_private(devices, one)]
-    if any(_is_selected(key.name, uri) for uri, key in private):
+    if any(uri.selects(key.name.label, key.name.id) for uri, key in private):
         return ""
     names = " or ".join(f"'{name}'" for name in read)
     where = f"on token {names}"
@@ -206,11 +206,14 @@ def _list_other_tokens(plan: NodePlan) -> list[Entry]:
 
     What is on it is not read. A module that cannot be used has no other tokens here; those that are named say why.
     """
-    present: dict[tuple[str, int], TokenInfo] = {}
+    present: list[TokenInfo] = []
+    looked_into: set[Path] = set()
     for token in plan.tokens.values():
         with contextlib.suppress(Error):
             module = token.module()
-            present |= {(str(module.path), one.slot_id): one for one in present_tokens(module) if one.initialised}
+            if module.path not in looked_into:
+                looked_into.add(module.path)  # once, also if it does not answer
+                present += [one for one in present_tokens(module) if one.initialised]
     return [
         Entry(
             kind=Kind.TOKEN,
@@ -219,7 +222,7 @@ def _list_other_tokens(plan: NodePlan) -> list[Entry]:
             state=NOT_CONFIGURED,
             consequence="Nothing: no table names it.",
         )
-        for found in present.values()
+        for found in present
         if not any(matches(token.uri, found) for token in plan.tokens.values())
     ]
 
@@ -285,12 +288,8 @@ def _find_identities(token: str, name: KeyName, identities: Mapping[str, Identit
     return tuple(
         f"identities.{one}"
         for one, identity in identities.items()
-        if any(key.name == token and _is_selected(name, key.uri) for key in identity.tokens)
+        if any(key.name == token and key.uri.selects(name.label, name.id) for key in identity.tokens)
     )
-
-
-def _is_selected(name: KeyName, uri: Pkcs11Uri) -> bool:
-    return uri.object in (None, name.label) and uri.id in (None, name.id)
 
 
 def _name_origin(local: bool | None, never_extractable: bool | None) -> Origin:

@@ -195,6 +195,21 @@ def test_profiles_are_listed_with_what_is_not_so(run: Run) -> None:
     assert {profile["name"] for profile in document["legacy"]} == set(RETIRED)
 
 
+def test_a_peer_that_cannot_be_probed_by_its_name_says_why(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "hsm-dicom.toml"
+    legacy = 'legacy = { profile = "basic-tls", reason = "until it is replaced", until = 2099-12-31 }'
+    config.write_text(
+        f'[peers.old]\nae_titles = ["OLD"]\nhost = "old.example"\n{legacy}\n'
+        '[peers.caller]\nae_titles = ["CALLER"]\nsubject = "CN=caller"\n'
+    )
+    old = run("tls", "probe", "old", "--config", config)
+    assert old.status == 2
+    assert "uses the retired profile basic-tls, which is not probed. Write old.example:2762" in old.said
+    caller = run("tls", "probe", "caller", "--config", config)
+    assert caller.status == 2
+    assert "has no host, since this node does not call it" in caller.said
+
+
 def test_a_probe_of_nobody_is_one_sentence(run: Run) -> None:
     result = run("tls", "probe", "127.0.0.1:1")
     assert result.status == 1

@@ -175,8 +175,8 @@ def test_a_card_is_found_in_the_unit(node: Machine, adapt: Guide) -> None:
     adapt.write_files("Use smart cards")
     # A card stays in the reader for as long as somebody holds it, and pcscd is restarted with polkit on Debian 13.
     node.run("systemctl restart polkit.service; systemctl start pcscd.service")
-    node.write("/root/insert.py", INSERT)
-    node.run("systemd-run --quiet --unit=hand python3 /root/insert.py")
+    node.write("/srv/insert.py", INSERT)
+    node.run("systemd-run --quiet --unit=hand python3 /srv/insert.py")
     node.eventually(f"{found} | grep 'card:'")
     assert "card:" in adapt.run("Use smart cards", only="card list")
 
