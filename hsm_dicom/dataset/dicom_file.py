@@ -46,7 +46,7 @@ class DataSet:
     @cached_property
     def by_tag(self) -> dict[int, Element]:
         """The elements by tag; tags are unique."""
-        return {element.tag: element for element in self.elements}
+        return dict(zip(map(_TAG_OF, self.elements), self.elements, strict=True))
 
     @cached_property
     def signable_tags(self) -> frozenset[int]:
@@ -291,6 +291,8 @@ class DicomFile(EncodedFile):
     def _descend(self, path: ItemPath) -> tuple[DataSet, tuple[int, ...]]:
         level = self.main
         fields = _group_lengths(level, LENGTH_TO_END)
+        if not path:
+            return level, fields
         walker = self._walker()
         for depth, (tag, number) in enumerate(path):
             place = path[: depth + 1]

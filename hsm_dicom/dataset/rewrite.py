@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -43,7 +42,7 @@ class Edit(NamedTuple):
 
 
 # Process-wide, because a terminating signal must find the files of every thread: `discard_unfinished` removes them.
-_unfinished: set[Path] = set()
+_unfinished: set[str] = set()
 _creating = threading.Lock()
 
 
@@ -52,7 +51,7 @@ def discard_unfinished() -> None:
     _creating.acquire()
     for part in list(_unfinished):
         with suppress(OSError):
-            part.unlink()
+            os.unlink(part)
 
 
 def write_edited(file: EncodedFile, edits: Sequence[Edit], target: StrPath | None, *, overwrite: bool = False) -> None:
@@ -72,9 +71,9 @@ def publish(staged: Sequence[StagedFile]) -> list[DicomFileError | None]:
     """Flush the staged files and rename them to their targets; return the error of each, or None."""
     errors = _flush_all(staged)
     errors = [error or _error_of(file.take_place) for file, error in zip(staged, errors, strict=True)]
-    folders = {file.goal.parent for file, error in zip(staged, errors, strict=True) if error is None}
+    folders = {file.folder for file, error in zip(staged, errors, strict=True) if error is None}
     flushed = {folder: _error_of(partial(_flush_folder, folder)) for folder in folders}
-    return [error or flushed[file.goal.parent] for file, error in zip(staged, errors, strict=True)]
+    return [error or flushed[file.folder] for file, error in zip(staged, errors, strict=True)]
 
 
 def _flush_all(staged: Sequence[StagedFile]) -> list[DicomFileError | None]:
@@ -116,12 +115,12 @@ class StagedFile:
     def __init__(
         self, file: EncodedFile, edits: Sequence[Edit], target: StrPath | None, *, overwrite: bool = False
     ) -> None:
-        self.goal = Path(file.name if target is None else target).resolve()
-        self._file = file
+        self.goal, there = _find_goal(os.fspath(file.name if target is None else target))
+        self.folder, name = os.path.split(self.goal)
         self._replaces = target is None or overwrite
-        if target is not None:
-            _refuse_overwriting(file, self.goal, overwrite)
-        self._part = self.goal.with_name(f".{self.goal.name[:200]}.{secrets.token_hex(4)}.part")
+        if target is not None and there is not None:
+            _refuse_overwriting(file, self.goal, there, overwrite)
+        self._part = os.path.join(self.folder, f".{name[:200]}.{secrets.token_hex(4)}.part")
         mode = 0o600 if target is None else 0o666
         with _reword_errors(self.goal), _creating:
             self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -145,14 +144,14 @@ class StagedFile:
         """Replace the target; the change is durable once the folder is flushed."""
         with _reword_errors(self.goal):
             if self._replaces:
-                self._part.replace(self.goal)
+                os.replace(self._part, self.goal)
             else:
                 _rename_to_new(self._part, self.goal)
 
     def _discard(self) -> None:
         os.close(self._fd)
         with suppress(OSError):
-            self._part.unlink()
+            os.unlink(self._part)
         _unfinished.discard(self._part)
 
     def __enter__(self) -> Self:
@@ -165,11 +164,11 @@ class StagedFile:
 
 
 @contextmanager
-def _reword_errors(goal: Path) -> Iterator[None]:
+def _reword_errors(goal: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DicomFileError(str(goal), f"cannot be written: {error.strerror}; nothing was changed.") from error
+        raise DicomFileError(goal, f"cannot be written: {error.strerror}; nothing was changed.") from error
 
 
 def _error_of(step: Callable[[], None]) -> DicomFileError | None:
@@ -180,7 +179,7 @@ def _error_of(step: Callable[[], None]) -> DicomFileError | None:
     return None
 
 
-def _flush_folder(folder: Path) -> None:
+def _flush_folder(folder: str) -> None:
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
         try:
@@ -188,23 +187,35 @@ def _flush_folder(folder: Path) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise DicomFileError(str(folder), f"is written, but may not outlast a power cut: {error.strerror}.") from error
+        raise DicomFileError(folder, f"is written, but may not outlast a power cut: {error.strerror}.") from error
 
 
-def _refuse_overwriting(file: EncodedFile, goal: Path, overwrite: bool) -> None:
+def _find_goal(name: str) -> tuple[str, os.stat_result | None]:
+    """Return the absolute path of the file with this name, and its status, or None if there is no such file.
+
+    If the name is a symbolic link, the path is that of the file behind it: a new file must not replace the link.
+    """
+    goal = os.path.join(os.getcwd(), name)
     try:
-        there = goal.stat()
+        there = os.lstat(goal)
+        if not stat.S_ISLNK(there.st_mode):
+            return goal, there
+        goal = os.path.realpath(goal)
+        return goal, os.stat(goal)
     except OSError:
-        return
+        return goal, None
+
+
+def _refuse_overwriting(file: EncodedFile, goal: str, there: os.stat_result, overwrite: bool) -> None:
     if os.path.samestat(there, file.status):
-        raise TargetIsSourceError(str(goal), "is the source itself.")
+        raise TargetIsSourceError(goal, "is the source itself.")
     if not stat.S_ISREG(there.st_mode):
-        raise WriteRefusedError(str(goal), "exists and is not a regular file.")
+        raise WriteRefusedError(goal, "exists and is not a regular file.")
     if not overwrite:
-        raise TargetExistsError(str(goal), "exists already.")
+        raise TargetExistsError(goal, "exists already.")
 
 
-def _copy_attributes(file: EncodedFile, source: Path, target: int) -> None:
+def _copy_attributes(file: EncodedFile, source: str, target: int) -> None:
     """Copy owner, mode and extended attributes (including access control lists) as far as permissions allow."""
     with suppress(PermissionError):
         os.fchown(target, file.status.st_uid, file.status.st_gid)
@@ -215,16 +226,16 @@ def _copy_attributes(file: EncodedFile, source: Path, target: int) -> None:
                 os.setxattr(target, name, os.getxattr(source, name))
 
 
-def _rename_to_new(part: Path, goal: Path) -> None:
+def _rename_to_new(part: str, goal: str) -> None:
     """Rename the file unless the target exists by now."""
     try:
-        goal.hardlink_to(part)
+        os.link(part, goal)
     except FileExistsError:
-        raise WriteRefusedError(str(goal), "came into being meanwhile; it was left as it is.") from None
+        raise WriteRefusedError(goal, "came into being meanwhile; it was left as it is.") from None
     except OSError:  # a file system without hard links
         if os.path.lexists(goal):
-            raise WriteRefusedError(str(goal), "came into being meanwhile; it was left as it is.") from None
-        part.rename(goal)
+            raise WriteRefusedError(goal, "came into being meanwhile; it was left as it is.") from None
+        os.rename(part, goal)
 
 
 def write_stream(file: EncodedFile, edits: Sequence[Edit], write: Callable[[bytes | memoryview], object]) -> None:

@@ -151,6 +151,7 @@ class Walker(Notes):
         implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
         notes_padding = self.overpadded is not None
         buffer, base, refill_at = self._buffer, self._base, self._refill_at
+        held = len(buffer)
         vrs = ImplicitVRs(self._reading)
         new_element = tuple.__new__  # a third of what Element() costs
         previous = -1
@@ -160,6 +161,7 @@ class Walker(Notes):
             if pos > refill_at:
                 self._load(pos)
                 buffer, base, refill_at = self._buffer, self._base, self._refill_at
+                held = len(buffer)
             if end - pos < 8:
                 self._fail(pos, None, f"{end - pos} stray bytes where a Data Element should begin.")
             if implicit:
@@ -192,6 +194,7 @@ class Walker(Notes):
             if form == SEQUENCE or length == UNDEFINED_LENGTH:
                 element = self._read_structured(tag, vr, form, run, pos, value, length, end, path, keep is not None)
                 buffer, base, refill_at = self._buffer, self._base, self._refill_at
+                held = len(buffer)
                 run = stop = element.end
                 signed = signed or tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE)
                 if tag == PIXEL_DATA and form == LONG:
@@ -210,7 +213,9 @@ class Walker(Notes):
                 self._look_closer(tag, vr, pos, value, stop, vrs)
             if is_string and notes_padding:
                 last = stop - base - 1
-                if last >= len(buffer) or buffer[last] <= _GREATEST_PAD_BYTE:
+                if last >= held or (
+                    buffer[last] <= _GREATEST_PAD_BYTE and (buffer[last - 1] <= _GREATEST_PAD_BYTE or vr == "UI")
+                ):
                     self._note_padding(tag, vr, value, stop, path)
             signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
             if keep is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -41,15 +42,22 @@ def add_check(timestamp: Timestamper) -> Timestamper:
 
 def make_signature_event(report: SigningReport, certificate: x509.Certificate, identity: str) -> SignatureMade:
     """Make the event about a signature with the key of a certificate; ``identity`` is its configured name."""
-    public_key: Any = certificate.public_key()  # RSA or EC: it has just signed
+    subject, spki_sha256, serial = _describe_signer(certificate)
     return SignatureMade(
         file=report.source,
         target=report.target,
         signature_uid=report.uid,
         profile=report.profile.value,
         mac_algorithm=report.mac,
-        signer=certificate.subject.rfc4514_string(),
+        signer=subject,
         identity=identity,
-        spki_sha256=compute_spki_sha256(public_key),
-        certificate_serial=f"{certificate.serial_number:x}",
+        spki_sha256=spki_sha256,
+        certificate_serial=serial,
     )
+
+
+@lru_cache(maxsize=16)
+def _describe_signer(certificate: x509.Certificate) -> tuple[str, str, str]:
+    """Return the subject (RFC 4514), the fingerprint of the key, and the serial number in hexadecimal."""
+    public_key: Any = certificate.public_key()  # RSA or EC: it has just signed
+    return certificate.subject.rfc4514_string(), compute_spki_sha256(public_key), f"{certificate.serial_number:x}"
