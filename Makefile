@@ -39,12 +39,13 @@ docs: .venv/.ready-docs
 	$(bin)/sphinx-build -W --keep-going -q -b html docs docs/_build
 	@echo "The documentation is in docs/_build/index.html"
 
-# The slow form of what the suite runs once: threads, forks, handshakes, a token that comes back, every
-# return value of a token in every job, and every property and fuzz test.
+# The slow form of what the suite runs once: threads, forks, handshakes, a token that comes back, a stream of
+# 4 GiB, a scanner of 10,000 connections, every return value of a token in every job, and every property and fuzz test.
 soak: .venv/.ready-test
 	HSM_DICOM_SOAK=20 $(bin)/pytest tests/tokens/test_threads.py tests/hsm_dicom/tls/test_soak.py \
 	  tests/hsm_dicom/network/test_token_back.py tests/hsm_dicom/network/test_costs.py \
-	  tests/hsm_dicom/gateway/holding/test_kill.py tests/hsm_dicom/node/test_a_year.py
+	  tests/hsm_dicom/gateway/holding/test_kill.py tests/hsm_dicom/node/test_a_year.py \
+	  tests/hsm_dicom/gateway/test_capacity.py tests/hsm_dicom/node/gateway/test_scanner.py
 	HSM_DICOM_SOAK=2 $(bin)/pytest tests/tokens/answers
 	HSM_DICOM_SOAK=20 $(bin)/pytest -k "fuzz or hostile or single_bit or property"
 

@@ -76,7 +76,7 @@ def test_a_scan_from_many_addresses_uses_bounded_memory_and_frees_no_open_associ
     monkeypatch.setattr(sources, "_ADDRESSES", 50)
     limited = Sources(SourceLimits(associations=1), Clock())
     assert limited.begin("192.0.2.1") is None
-    for number in range(1000):
+    for number in range(10_000):
         address = f"10.0.{number // 250}.{number % 250}"
         assert limited.begin(address) is None
         limited.end(address)
