@@ -195,15 +195,16 @@ def _find_goal(name: str) -> tuple[str, os.stat_result | None]:
 
     If the name is a symbolic link, the path is that of the file behind it: a new file must not replace the link.
     """
-    goal = os.path.join(os.getcwd(), name)
-    try:
-        there = os.lstat(goal)
-        if not stat.S_ISLNK(there.st_mode):
-            return goal, there
-        goal = os.path.realpath(goal)
-        return goal, os.stat(goal)
-    except OSError:
-        return goal, None
+    with _reword_errors(name):
+        goal = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
+        try:
+            there = os.lstat(goal)
+            if stat.S_ISLNK(there.st_mode):
+                goal = os.path.realpath(goal)
+                there = os.stat(goal)
+        except FileNotFoundError:
+            return goal, None
+        return goal, there
 
 
 def _refuse_overwriting(file: EncodedFile, goal: str, there: os.stat_result, overwrite: bool) -> None:

@@ -31,7 +31,7 @@ __all__ = ["pcscd", "pin", "put_in"]
 
 SECONDS = 2.0
 """Within which a command must end after the signal: a second, and another one, because other tests run meanwhile.
-Without the signal it would wait for ten seconds and more."""
+Without the signal it would wait for a minute."""
 
 DEADLINES = "[tokens.ct-room.deadlines]\nsession = 60\nsign = 60\nlogin = 60\nperson = 60\ngenerate = 60\n"
 

@@ -70,3 +70,24 @@ def test_a_folder_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_a_name_that_ends_with_a_slash_is_no_file(source: Path, tmp_path: Path) -> None:
     with pytest.raises(DicomFileError, match="cannot be written"):
         copy(source, f"{tmp_path}/new/")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_link_to_itself_is_no_file(source: Path, tmp_path: Path, overwrite: bool) -> None:
+    link = tmp_path / "link.dcm"
+    link.symlink_to("link.dcm")
+    with pytest.raises(DicomFileError, match="cannot be written: Too many levels of symbolic links"):
+        copy(source, link, overwrite=overwrite)
+    assert link.is_symlink()
+
+
+def test_a_working_folder_that_is_gone_matters_to_a_relative_name_only(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    copy(source, tmp_path / "copy.dcm")
+    with pytest.raises(DicomFileError, match="cannot be written: No such file or directory"):
+        copy(source, "copy.dcm")
