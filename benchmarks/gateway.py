@@ -41,7 +41,7 @@ from tests.ports import free_port
 
 OCTETS = 256 << 20
 ROUNDS = 5
-INSPECTION_ROUNDS = 15  # a difference of a tenth is to be seen
+INSPECTION_ROUNDS = 15  # fewer do not show a difference of a tenth
 CONNECTIONS = 100
 ASSOCIATIONS = 64
 CTS = 200

@@ -1,10 +1,10 @@
 """Signing and verifying files beside DCMTK's dcmsign (a key file, one process a file) and beside SHA-256 of the file.
 
 Small files: 1,000 CTs of 40 KB, Creator RSA, SHA-256, on a SoftHSM key, with two worker processes; dcmsign's output is
-flushed like ours. Each turn writes into a new folder, and nothing is removed before the end: ext4 does not give the
-number of a file away for five minutes after it was removed, and looks for another one, at the cost of who writes next.
-The large one: a multi-frame of 200 MB. The huge one: an object of 2 GiB, each job in a process of
-its own whose peak memory counts. The slow token: a key that takes 5 ms a signature, 8 sessions.
+flushed like ours. Each turn writes into a new folder, and nothing is removed before the end: ext4 does not reuse the
+inode of a removed file for up to five minutes, and each new file costs a search past all of these. The large one: a
+multi-frame of 200 MB. The huge one: an object of 2 GiB, each job in a process of its own whose peak memory counts. The
+slow token: a key that takes 5 ms a signature, 8 sessions.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _small_files(folder: Path, authority: Authority, executor: Executor) -> Iter
             for number, data in enumerate(contents):
                 _write_durably(bare / f"{number}.dcm", data)
 
-        # What one job leaves for the disk to do is not for the next one to wait for.
+        # With sync, no job waits for what the one before left to the disk.
         seconds = in_turns({"ours": ours, "token": token_alone, "write": write_alone}, rounds=9, prepare=os.sync)
         rate = {name: FILES / value for name, value in seconds.items()}
         dcmsign_rate = len(theirs) / in_turns({"dcmsign": dcmsign}, rounds=3)["dcmsign"]

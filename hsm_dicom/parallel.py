@@ -31,8 +31,8 @@ many files have long tasks."""
 _STOP_CHECK_SECONDS = 0.2
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""A walk makes hundreds of objects of one file, and leaves no cycles. Python's threshold, 700, has them searched for
-cycles several times in every file."""
+"""Walking a file makes hundreds of objects and leaves no cycles. With its own threshold, 700, Python would search for
+cycles about once in every small file."""
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -46,7 +46,7 @@ class DataSet:
     @cached_property
     def by_tag(self) -> dict[int, Element]:
         """The elements by tag; tags are unique."""
-        return dict(zip(map(_TAG_OF, self.elements), self.elements, strict=True))
+        return {element.tag: element for element in self.elements}
 
     @cached_property
     def signable_tags(self) -> frozenset[int]:

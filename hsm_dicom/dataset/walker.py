@@ -212,7 +212,7 @@ class Walker(Notes):
             if not verbatim:
                 self._look_closer(tag, vr, pos, value, stop, vrs)
             if is_string and notes_padding:
-                last = stop - base - 1
+                last = stop - base - 1  # surplus padding: two pad bytes, or a space after a UI
                 if last >= held or (
                     buffer[last] <= _GREATEST_PAD_BYTE and (buffer[last - 1] <= _GREATEST_PAD_BYTE or vr == "UI")
                 ):

@@ -1,4 +1,4 @@
-"""A program that calls again and again from an address that may call: limits hold, and one alarm tells of it."""
+"""A program that calls again and again from an address that may call: the limit holds, and there is one alarm."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def resident_kib() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1024
 
 
-def test_of_a_scanner_one_alarm_tells_and_the_device_is_served(
+def test_a_scanner_causes_one_alarm_and_the_device_is_served(
     node: TestToken, hospital: Hospital, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "hsm_dicom")  # or the test's memory would hold each line
+    caplog.set_level(logging.CRITICAL, "hsm_dicom")  # otherwise the memory of the test would hold each line
     site, reports = Site(tmp_path, hospital, node), tmp_path / "reports"
     site.entrance += f"\nassociations_per_minute = {A_MINUTE}"
     site.more = f"[alarms.hook]\ncommand = {json.dumps([sys.executable, '-c', NOTE, str(reports)])}\n"
@@ -62,7 +62,7 @@ def test_of_a_scanner_one_alarm_tells_and_the_device_is_served(
         assert site.call_as_ct("echoscu") == (0, "")
         route = next(one for one in service.status().routes if one.name == "to-pacs")
         assert sum(count for word, count in route.refused.items() if word.startswith("limit")) == answers.count(3)
-        assert eventually(reports.exists, 20)
+        assert eventually(lambda: reports.exists() and "limit-reached" in reports.read_text(), 20)
     begun = [json.loads(line) for line in reports.read_text().splitlines()]
     assert [(one["state"], one["key"]) for one in begun if "limit" in one["key"]] == [
         ("begun", "limit-reached/to-pacs")

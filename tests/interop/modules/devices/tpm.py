@@ -68,7 +68,7 @@ class Chip:
             self.swtpm = _begin("swtpm", "socket", "--tpm2", *state, "--server", server, "--ctrl", control)
             scenes.until(lambda: is_listening(port) and is_listening(port + 1))
         tcti = f"swtpm:host=127.0.0.1,port={port}"
-        # A manager that was killed while it served leaves its sessions in the chip. After four of them, no login works.
+        # A manager that is killed leaves what it has loaded in the chip. After a few kills, no login works.
         options = ("--session", "--allow-root", "--flush-all", "--tcti", tcti)
         self.manager = _begin("tpm2-abrmd", *options, **self.environment)
         scenes.until(self._has_resource_manager)
