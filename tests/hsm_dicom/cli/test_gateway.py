@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -286,15 +287,18 @@ def test_a_gateway_whose_output_nobody_reads_goes_on_and_drains(
     site: Site, tmp_path: Path, is_read_first: bool
 ) -> None:
     command = [*PROGRAM, "gateway", "run", "--config", str(site.config)]
+    reading, writing = os.pipe()
+    if not is_read_first:
+        os.close(reading)  # before the gateway starts: it must not print its first lines earlier
     with (
         site.storescp_of_pacs(),
         (tmp_path / "log").open("w") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        subprocess.Popen(command, stdout=writing, stderr=log) as process,
     ):
-        assert process.stdout is not None
+        os.close(writing)
         if is_read_first:
-            assert any("http" in line for line in iter(process.stdout.readline, ""))  # the last of its first lines
-        process.stdout.close()
+            with os.fdopen(reading) as output:
+                assert any("http" in line for line in output)  # the last of its first lines
         assert eventually(lambda: can_connect(site.plain), 20)
         with socket.create_connection((LOOPBACK, site.plain), timeout=20) as caller:
             caller.sendall(pdus.associate_rq(called=b"PACS"))
