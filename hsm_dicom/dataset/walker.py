@@ -13,7 +13,6 @@ The pieces contain no lengths of sequences and Items, and no unsignable elements
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
 
 from hsm_dicom.dataset.element import (
     ITEM_TAG,
@@ -24,6 +23,8 @@ from hsm_dicom.dataset.element import (
     ItemBounds,
     explicit_header,
 )
+from hsm_dicom.dataset.header_window import HeaderWindow
+from hsm_dicom.dataset.known_headers import HEADER, recall, remember
 from hsm_dicom.dataset.notes import Notes
 from hsm_dicom.dataset.octets.source import Piece, Source
 from hsm_dicom.dataset.tags import (
@@ -80,13 +81,7 @@ class Walker(Notes):
         super().__init__(source)
         self._syntax = syntax
         self._reading = reading
-        order = ">" if syntax.big_endian else "<"
-        self._header = Struct(order + ("HHI" if syntax.implicit_vr else "HH2sH")).unpack_from
-        self._tag_and_length = Struct(order + "HHI").unpack_from
-        self._u32 = Struct(order + "I").unpack_from
-        self._buffer = b""
-        self._base = 0
-        self._refill_at = -1
+        self._window = HeaderWindow(source, syntax)
         self._pieces: list[Piece] = []
         self._kept = 0
         self._spill: Callable[[list[Piece]], None] = self._drop
@@ -96,15 +91,15 @@ class Walker(Notes):
     def data_set(self, start: int, end: int, path: ItemPath = ()) -> tuple[Element, ...]:
         """Return the elements encoded in ``[start, end)``, which must be exactly one Data Set."""
         elements: list[Element] = []
-        self._load(start)
+        self._window.load(start)
         self._level(start, end, True, path, elements)
         return tuple(elements)
 
     def items(self, sequence: Element, path: ItemPath = ()) -> list[ItemBounds]:
         """Return the bounds of the Items of a sequence. ``path`` locates the Data Set that contains the sequence."""
-        self._load(sequence.start)
+        self._window.load(sequence.start)
         bounds: list[ItemBounds] = []
-        length = self._u32(self._buffer, sequence.value - 4 - self._base)[0]
+        length = self._window.u32(sequence.value - 4)
         defined_end = sequence.end if length != UNDEFINED_LENGTH else -1
         self._sequence(sequence.tag, sequence.value, defined_end, sequence.end, path, bounds)
         return bounds
@@ -122,8 +117,8 @@ class Walker(Notes):
             size += self._source.feed(pieces, update)
             pieces.clear()
 
-        self._load(element.start)
-        length = self._u32(self._buffer, element.value - 4 - self._base)[0]
+        self._window.load(element.start)
+        length = self._window.u32(element.value - 4)
         vr = "SQ" if element.vr == "SQ" else "OB"
         self._pieces, self._spill = [explicit_header(element.tag, vr, None)], feed
         if vr == "SQ":
@@ -147,10 +142,11 @@ class Walker(Notes):
 
         This is the hot loop: other methods handle the rare cases.
         """
-        header, u32, form_of_code = self._header, self._u32, _FORM_OF_CODE
+        window, form_of_code = self._window, _FORM_OF_CODE
+        unpack_header, unpack_u32 = window.unpack_header, window.unpack_u32
         implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
         notes_padding = self.overpadded is not None
-        buffer, base, refill_at = self._buffer, self._base, self._refill_at
+        buffer, base, refill_at = window.buffer, window.base, window.refill_at
         held = len(buffer)
         vrs = ImplicitVRs(self._reading)
         new_element = tuple.__new__  # a third of what Element() costs
@@ -159,68 +155,80 @@ class Walker(Notes):
         signed = False
         while pos < end:
             if pos > refill_at:
-                self._load(pos)
-                buffer, base, refill_at = self._buffer, self._base, self._refill_at
+                window.load(pos)
+                buffer, base, refill_at = window.buffer, window.base, window.refill_at
                 held = len(buffer)
-            if end - pos < 8:
-                self._fail(pos, None, f"{end - pos} stray bytes where a Data Element should begin.")
-            if implicit:
-                group, number, length = header(buffer, pos - base)
+            # A known header passed the checks of the other branch, except those of its place.
+            known = recall(buffer[pos - base : pos - base + HEADER]) if verbatim else None
+            if known is not None and known[0] > previous and pos + known[2] <= end:
+                tag, vr, size, is_string = known
+                previous, value, stop, form, signable = tag, pos + HEADER, pos + size, SHORT, True
             else:
-                group, number, code, length = header(buffer, pos - base)
-            tag = group << 16 | number
-            if tag <= previous or group == 0xFFFE:
-                if tag == ITEM_DELIMITATION and not closed:
-                    break
-                self._refuse_misplaced(pos, tag, previous)
-            previous = tag
-            value = pos + 8
-            if implicit:
-                vr = vrs.vr(tag)
-                form, is_string = FORMS[vr], vr in STRINGS
-            else:
-                try:
-                    vr, form, is_string = form_of_code[code]
-                except KeyError:
-                    self._fail(pos, tag, f"its VR {code!r} is none of PS3.5's.")
-                if form:
-                    if length:
-                        self._fail(pos, tag, "the reserved bytes behind its VR are not zero, as PS3.5 7.1.2 demands.")
-                    value += 4
-                    if value > end:
-                        self._fail(pos, tag, "the file ends inside its header; it is truncated.")
-                    length = u32(buffer, pos + 8 - base)[0]
+                if end - pos < 8:
+                    self._fail(pos, None, f"{end - pos} stray bytes where a Data Element should begin.")
+                if implicit:
+                    group, number, length = unpack_header(buffer, pos - base)
+                else:
+                    group, number, code, length = unpack_header(buffer, pos - base)
+                tag = group << 16 | number
+                if tag <= previous or group == 0xFFFE:
+                    if tag == ITEM_DELIMITATION and not closed:
+                        break
+                    self._refuse_misplaced(pos, tag, previous)
+                previous = tag
+                value = pos + 8
+                if implicit:
+                    vr = vrs.vr(tag)
+                    form, is_string = FORMS[vr], vr in STRINGS
+                else:
+                    try:
+                        vr, form, is_string = form_of_code[code]
+                    except KeyError:
+                        self._fail(pos, tag, f"its VR {code!r} is none of PS3.5's.")
+                    if form:
+                        if length:
+                            self._fail(
+                                pos, tag, "the reserved bytes behind its VR are not zero, as PS3.5 7.1.2 demands."
+                            )
+                        value += 4
+                        if value > end:
+                            self._fail(pos, tag, "the file ends inside its header; it is truncated.")
+                        length = unpack_u32(buffer, pos + 8 - base)[0]
 
-            if form == SEQUENCE or length == UNDEFINED_LENGTH:
-                element = self._read_structured(tag, vr, form, run, pos, value, length, end, path, keep is not None)
-                buffer, base, refill_at = self._buffer, self._base, self._refill_at
-                held = len(buffer)
-                run = stop = element.end
-                signed = signed or tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE)
-                if tag == PIXEL_DATA and form == LONG:
-                    self._note_encapsulated(EncapsulatedPlace(path, start, pos, value, stop))
-                if keep is not None:
-                    keep.append(element)
-                pos = stop
-                continue
+                if form == SEQUENCE or length == UNDEFINED_LENGTH:
+                    element = self._read_structured(tag, vr, form, run, pos, value, length, end, path, keep is not None)
+                    buffer, base, refill_at = window.buffer, window.base, window.refill_at
+                    held = len(buffer)
+                    run = stop = element.end
+                    signed = signed or tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE)
+                    if tag == PIXEL_DATA and form == LONG:
+                        self._note_encapsulated(EncapsulatedPlace(path, start, pos, value, stop))
+                    if keep is not None:
+                        keep.append(element)
+                    pos = stop
+                    continue
 
-            stop = value + length
-            if stop > end or length & 1:
-                self._bad_length(pos, tag, length, stop, end)
-            if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: explicit VR encodes such a long value as UN
-                vr, form = "UN", UNKNOWN
-            if not verbatim:
-                self._look_closer(tag, vr, pos, value, stop, vrs)
+                stop = value + length
+                if stop > end or length & 1:
+                    self._bad_length(pos, tag, length, stop, end)
+                if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: explicit VR encodes such a long value as UN
+                    vr, form = "UN", UNKNOWN
+                if not verbatim:
+                    self._look_closer(tag, vr, pos, value, stop, vrs)
+                signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
+                if verbatim and form == SHORT and signable:
+                    remember(buffer[pos - base : value - base], (tag, vr, stop - pos, is_string))
             if is_string and notes_padding:
                 last = stop - base - 1  # surplus padding: two pad bytes, or a space after a UI
                 if last >= held or (
                     buffer[last] <= _GREATEST_PAD_BYTE and (buffer[last - 1] <= _GREATEST_PAD_BYTE or vr == "UI")
                 ):
                     self._note_padding(tag, vr, value, stop, path)
-            signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
             if keep is not None:
                 has_un = form == UNKNOWN
                 keep.append(new_element(Element, (tag, vr, pos, value, stop, None, has_un, signable and not has_un)))
+                if len(keep) > MAX_ELEMENTS:
+                    self._fail(stop, tag, f"the Data Set has more than {MAX_ELEMENTS} elements; refused.")
             else:
                 if form == UNKNOWN:
                     self._has_un = True
@@ -233,8 +241,6 @@ class Walker(Notes):
                     self._pieces.append(explicit_header(tag, vr, length))
                     self._pieces.append((value, stop, self._unit(vr)))
             pos = stop
-            if keep is not None and len(keep) > MAX_ELEMENTS:
-                self._fail(pos, tag, f"the Data Set has more than {MAX_ELEMENTS} elements; refused.")
 
         if pos >= end and not closed:
             self._fail(pos, None, "the Item has no Item Delimitation Item; the file is truncated or corrupt.")
@@ -320,7 +326,7 @@ class Walker(Notes):
         limit = defined_end if defined_end >= 0 else end
         number = 0
         while pos < limit:
-            found, length = self._item_header(pos, limit)
+            found, length = self._window.item_header(pos, limit)
             if found == SEQUENCE_DELIMITATION and defined_end < 0:
                 self._check_zero_length(pos, tag, length)
                 self._pieces.append(SEQUENCE_DELIMITATION_TAG)
@@ -332,7 +338,7 @@ class Walker(Notes):
             inner = (*path, (tag, number))
             if length == UNDEFINED_LENGTH:
                 content_end = self._level(value, limit, False, inner, None)
-                self._check_zero_length(content_end, tag, self._item_header(content_end, limit)[1])
+                self._check_zero_length(content_end, tag, self._window.item_header(content_end, limit)[1])
                 stop = content_end + 8
             else:
                 stop = content_end = value + length
@@ -352,7 +358,7 @@ class Walker(Notes):
         """Walk encapsulated Pixel Data (PS3.5 A.4): the Basic Offset Table's Item, then the fragments."""
         first = pos
         while True:
-            found, length = self._item_header(pos, end)
+            found, length = self._window.item_header(pos, end)
             if found == SEQUENCE_DELIMITATION:
                 break
             if found != ITEM:
@@ -375,26 +381,11 @@ class Walker(Notes):
     def _unknown_of_undefined_length(self, tag: int, value: int, end: int, path: ItemPath) -> int:
         """Walk a UN value of undefined length: always a sequence in implicit VR little endian (PS3.5 6.2.2)."""
         inside = Walker(self._source, TransferSyntax(IMPLICIT_VR_LITTLE_ENDIAN, implicit_vr=True))
-        inside._load(value)
+        inside._window.load(value)
         stop = inside._sequence(tag, value, -1, end, path, None)
         self._has_un = True
-        self._load(stop)
+        self._window.load(stop)
         return stop
-
-    def _item_header(self, pos: int, end: int) -> tuple[int, int]:
-        """Read tag and length of an Item or delimiter."""
-        if end - pos < 8:
-            self._fail(pos, None, "an Item's header is cut short; the file is truncated or corrupt.")
-        if pos > self._refill_at:
-            self._load(pos)
-        group, number, length = self._tag_and_length(self._buffer, pos - self._base)
-        return group << 16 | number, length
-
-    def _load(self, pos: int) -> None:
-        """Load the bytes at ``pos`` into the window; the longest header has 12 bytes."""
-        self._buffer, self._base = self._source.window(pos)
-        end = self._base + len(self._buffer)
-        self._refill_at = end - 12 if end < self._source.size else end
 
     def _spill_if_many(self) -> None:
         if len(self._pieces) + self._kept > KEPT_PIECES:

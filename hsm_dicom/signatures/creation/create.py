@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from struct import pack
 
 from cryptography import x509
@@ -347,9 +347,14 @@ def _choose_algorithm(request: SigningRequest) -> MacAlgorithm:
     return algorithm
 
 
+@lru_cache(16)
+def _load_key(certificate_der: bytes) -> object:
+    return x509.load_der_x509_certificate(certificate_der).public_key()
+
+
 def _certificate_key(request: SigningRequest) -> object:
     try:
-        key = x509.load_der_x509_certificate(request.certificate_der).public_key()
+        key = _load_key(request.certificate_der)
     except ValueError as error:
         raise KeyMismatchError(f"The certificate cannot be read: {error}.") from error
     if isinstance(key, rsa.RSAPublicKey):
