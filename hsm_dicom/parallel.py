@@ -19,13 +19,13 @@ from functools import partial
 from multiprocessing import connection, get_context, parent_process, resource_tracker
 from typing import TypeVar
 
-FILES_PER_TASK = 32
+FILES_PER_TASK = 64
 BYTES_PER_TASK = 64 << 20
 """Maximum files and bytes of one task, which saves task overhead and waits for the disk."""
 
 _FEWEST_FILES = 16
-_SHARE = 4
-"""A task has a quarter of the number of files that all tasks before it have: a few files keep all workers busy, and
+_SHARE = 8
+"""A task has an eighth of the number of files that all tasks before it have: a few files keep all workers busy, and
 many files have long tasks."""
 
 _STOP_CHECK_SECONDS = 0.2
