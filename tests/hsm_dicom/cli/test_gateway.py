@@ -306,7 +306,9 @@ def test_a_gateway_whose_output_nobody_reads_goes_on_and_drains(
             process.send_signal(signal.SIGTERM)
             assert pdus.types_until_the_end(caller) == [7]
         assert process.wait(20) == 0
-    assert (tmp_path / "log").read_text().count("Events are no longer printed") == int(is_read_first)
+    # What is printed after the first lines is thrown away if nobody read these. An event may come before them.
+    reported = (tmp_path / "log").read_text().count("Events are no longer printed")
+    assert reported == 1 if is_read_first else reported <= 1
 
 
 def can_connect(port: int) -> bool:
