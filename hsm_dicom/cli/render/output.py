@@ -8,6 +8,7 @@ it again with everything that they draw, which includes tables and progress bars
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,6 +40,8 @@ class PrintableConsole(Console):
             yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
 
 
+log = logging.getLogger("hsm_dicom.cli")
+
 _UNBOUNDED = 10_000
 """Width of a file or a pipe in columns: a result there is one line, independent of COLUMNS."""
 
@@ -61,12 +64,16 @@ def errors() -> Console:
 
 @contextmanager
 def going_on_unread() -> Iterator[None]:
-    """Go on when nobody reads standard output any more: what is printed is thrown away.
+    """Continue if standard output cannot be written any more: log that, and discard what is printed from then on.
 
-    rich would end the process. That is right for a command that prints results, and not for a node that runs.
+    rich ends the process in that case. That is right for a command that prints results, but not for a running node.
     """
-    with suppress(SystemExit):
+    is_written = False
+    with suppress(SystemExit):  # rich has redirected standard output to the null device by then
         yield
+        is_written = True
+    if not is_written:
+        log.error("Nothing more is printed: standard output cannot be written.")
 
 
 def note(text: str) -> None:
