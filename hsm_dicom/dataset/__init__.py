@@ -4,8 +4,7 @@
 |-------------------------------------|----------------------------------------------------------------------|
 | `inputs`                            | the four forms of an object: path, bytes, binary file, Dataset       |
 | `dicom_file`                        | an open file, level by level                                         |
-| `walker`, `notes`, `refusals`       | the walk: elements, their places, their part of the MAC byte stream  |
-| `header_window`, `known_headers`    | the bytes around the walk's position; headers decoded before         |
+| `walk`                              | the walk: elements, their places, their part of the MAC byte stream  |
 | `element`                           | what the walk yields                                                 |
 | `tags`, `transfer_syntax`, `vr`     | tags, Transfer Syntaxes and VRs of PS3.5 and PS3.6                   |
 | `octets`                            | bytes from a file or from memory; a MAC byte stream in parts         |

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hsm_dicom.dataset.errors import DicomFileError, NotDicomError
 from hsm_dicom.dataset.octets.source import Source, inflate
 from hsm_dicom.dataset.transfer_syntax import NATIVE, TransferSyntax
-from hsm_dicom.dataset.walker import Walker
+from hsm_dicom.dataset.walk.walker import Walker
 
 _SMALLEST_GROUP = 0x0008
 

@@ -23,7 +23,7 @@ from hsm_dicom.dataset.octets.source import ObjectSource, Source, inflate, open_
 from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, ItemPath, format_path
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import PLAIN, Reading
-from hsm_dicom.dataset.walker import Walker
+from hsm_dicom.dataset.walk.walker import Walker
 
 _TAG_OF = attrgetter("tag")
 _LONGEST_IS = 12

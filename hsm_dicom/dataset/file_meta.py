@@ -9,7 +9,7 @@ from hsm_dicom.dataset.errors import MediaDirectoryError, NotDicomError, Unsuppo
 from hsm_dicom.dataset.octets.source import Source
 from hsm_dicom.dataset.tags import format_tag
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntax
-from hsm_dicom.dataset.walker import Walker
+from hsm_dicom.dataset.walk.walker import Walker
 
 _META_START = 132
 _MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002

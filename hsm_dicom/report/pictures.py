@@ -24,7 +24,7 @@ from hsm_dicom.dataset.octets.source import swap_bytes
 from hsm_dicom.dataset.tags import PIXEL_DATA
 from hsm_dicom.dataset.values import read_text
 from hsm_dicom.dataset.vr import SWAPPED_UNITS
-from hsm_dicom.dataset.walker import ITEM_TAG, Element
+from hsm_dicom.dataset.walk.walker import ITEM_TAG, Element
 from hsm_dicom.report.drawing import Frame, Palette, draw
 from hsm_dicom.report.png import png
 from hsm_dicom.report.rle import _RleError, decode_rle_frame

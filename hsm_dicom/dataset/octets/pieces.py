@@ -8,7 +8,7 @@ from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import Element
 from hsm_dicom.dataset.octets.source import Piece, Source
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
-from hsm_dicom.dataset.walker import Walker
+from hsm_dicom.dataset.walk.walker import Walker
 
 
 def feed_pieces(file: DicomFile, level: DataSet, element: Element, take: Callable[[Piece], object]) -> None:

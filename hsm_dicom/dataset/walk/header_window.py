@@ -1,21 +1,21 @@
-"""The bytes around the position of a walk, and the headers of Items in them (PS3.5 7.5)."""
+"""The bytes around the position of a walk, and fields of headers in them (PS3.5 7.1.2, 7.5)."""
 
 from __future__ import annotations
 
 from struct import Struct
 
 from hsm_dicom.dataset.octets.source import Source
-from hsm_dicom.dataset.refusals import Refusals
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
+from hsm_dicom.dataset.walk.refusals import Refusals
 
 LONGEST_HEADER = 12
 """Octets of an element's header with a 32-bit length behind an explicit VR."""
 
 
 class HeaderWindow(Refusals):
-    """A part of the source, ``buffer``, that begins at the offset ``base``.
+    """A part of the source: ``buffer``, which begins at the offset ``base``.
 
-    The header of an element at an offset up to ``refill_at`` is in it; for any other, ``load`` reads another part.
+    It contains the complete header of an element at an offset up to ``refill_at``. Call ``load`` for later offsets.
     """
 
     def __init__(self, source: Source, syntax: TransferSyntax) -> None:
@@ -23,7 +23,7 @@ class HeaderWindow(Refusals):
         order = ">" if syntax.big_endian else "<"
         self.unpack_header = Struct(order + ("HHI" if syntax.implicit_vr else "HH2sH")).unpack_from
         self._unpack_item_header = Struct(order + "HHI").unpack_from
-        self.unpack_u32 = Struct(order + "I").unpack_from
+        self._unpack_u32 = Struct(order + "I").unpack_from
         self.buffer = b""
         self.base = 0
         self.refill_at = -1
@@ -43,7 +43,15 @@ class HeaderWindow(Refusals):
         group, number, length = self._unpack_item_header(self.buffer, pos - self.base)
         return group << 16 | number, length
 
+    def long_length(self, pos: int, tag: int, reserved: int, end: int) -> int:
+        """Return the 32-bit length of the element at this offset. ``reserved`` is the field behind its VR."""
+        if reserved:
+            self._fail(pos, tag, "the reserved bytes behind its VR are not zero, as PS3.5 7.1.2 demands.")
+        if pos + LONGEST_HEADER > end:
+            self._fail(pos, tag, "the file ends inside its header; it is truncated.")
+        return self.u32(pos + 8)
+
     def u32(self, pos: int) -> int:
-        """Return the 32-bit number at this offset of the part that is loaded."""
-        number: int = self.unpack_u32(self.buffer, pos - self.base)[0]
+        """Return the 32-bit number at this offset, which must be in the buffer."""
+        number: int = self._unpack_u32(self.buffer, pos - self.base)[0]
         return number

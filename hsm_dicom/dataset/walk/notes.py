@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hsm_dicom.dataset.element import Element, EncapsulatedPlace
 from hsm_dicom.dataset.octets.source import Source
-from hsm_dicom.dataset.refusals import Refusals
 from hsm_dicom.dataset.tags import PIXEL_DATA, ItemPath
+from hsm_dicom.dataset.walk.refusals import Refusals
 
 MAX_SIGNED_ITEMS = 10_000
 """Maximum number of Items in one object that contain their own signatures."""

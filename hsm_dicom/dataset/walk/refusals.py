@@ -31,6 +31,9 @@ class Refusals:
             self._overrun(pos, tag, length, stop, end)
         self._fail(pos, tag, f"its length, {length} bytes, is odd, which PS3.5 7.1.1 forbids.")
 
+    def _refuse_number(self, pos: int, tag: int, most: int) -> NoReturn:
+        self._fail(pos, tag, f"the Data Set has more than {most} elements; refused.")
+
     def _overrun(self, pos: int, tag: int, length: int, stop: int, end: int) -> NoReturn:
         where = "the end of the file" if end >= self._source.size else "the end of what holds it"
         problem = f"its length, {length} bytes, reaches {stop - end} bytes past {where}."

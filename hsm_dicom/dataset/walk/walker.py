@@ -23,9 +23,6 @@ from hsm_dicom.dataset.element import (
     ItemBounds,
     explicit_header,
 )
-from hsm_dicom.dataset.header_window import HeaderWindow
-from hsm_dicom.dataset.known_headers import HEADER, recall, remember
-from hsm_dicom.dataset.notes import Notes
 from hsm_dicom.dataset.octets.source import Piece, Source
 from hsm_dicom.dataset.tags import (
     DATA_SET_TRAILING_PADDING,
@@ -53,6 +50,9 @@ from hsm_dicom.dataset.vr import (
     ImplicitVRs,
     Reading,
 )
+from hsm_dicom.dataset.walk.header_window import HeaderWindow
+from hsm_dicom.dataset.walk.known_headers import HEADER, recall, remember
+from hsm_dicom.dataset.walk.notes import Notes
 
 __all__ = ["ITEM_TAG", "Element", "Walker"]
 
@@ -142,8 +142,7 @@ class Walker(Notes):
 
         This is the hot loop: other methods handle the rare cases.
         """
-        window, form_of_code = self._window, _FORM_OF_CODE
-        unpack_header, unpack_u32 = window.unpack_header, window.unpack_u32
+        window, unpack_header, form_of_code = self._window, self._window.unpack_header, _FORM_OF_CODE
         implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
         notes_padding = self.overpadded is not None
         buffer, base, refill_at = window.buffer, window.base, window.refill_at
@@ -158,7 +157,7 @@ class Walker(Notes):
                 window.load(pos)
                 buffer, base, refill_at = window.buffer, window.base, window.refill_at
                 held = len(buffer)
-            # A known header passed the checks of the other branch, except those of its place.
+            # A known header has passed the checks of the other branch before, except those that depend on its position.
             known = recall(buffer[pos - base : pos - base + HEADER]) if verbatim else None
             if known is not None and known[0] > previous and pos + known[2] <= end:
                 tag, vr, size, is_string = known
@@ -186,14 +185,8 @@ class Walker(Notes):
                     except KeyError:
                         self._fail(pos, tag, f"its VR {code!r} is none of PS3.5's.")
                     if form:
-                        if length:
-                            self._fail(
-                                pos, tag, "the reserved bytes behind its VR are not zero, as PS3.5 7.1.2 demands."
-                            )
                         value += 4
-                        if value > end:
-                            self._fail(pos, tag, "the file ends inside its header; it is truncated.")
-                        length = unpack_u32(buffer, pos + 8 - base)[0]
+                        length = window.long_length(pos, tag, length, end)
 
                 if form == SEQUENCE or length == UNDEFINED_LENGTH:
                     element = self._read_structured(tag, vr, form, run, pos, value, length, end, path, keep is not None)
@@ -205,6 +198,8 @@ class Walker(Notes):
                         self._note_encapsulated(EncapsulatedPlace(path, start, pos, value, stop))
                     if keep is not None:
                         keep.append(element)
+                        if len(keep) > MAX_ELEMENTS:
+                            self._refuse_number(stop, tag, MAX_ELEMENTS)
                     pos = stop
                     continue
 
@@ -228,7 +223,7 @@ class Walker(Notes):
                 has_un = form == UNKNOWN
                 keep.append(new_element(Element, (tag, vr, pos, value, stop, None, has_un, signable and not has_un)))
                 if len(keep) > MAX_ELEMENTS:
-                    self._fail(stop, tag, f"the Data Set has more than {MAX_ELEMENTS} elements; refused.")
+                    self._refuse_number(stop, tag, MAX_ELEMENTS)
             else:
                 if form == UNKNOWN:
                     self._has_un = True

@@ -5,8 +5,9 @@
         scanner.feed(piece)
     scanner.found                                   # {0x0020000D: b"1.2.3"}
 
-`hsm_dicom.dataset.walker` needs the whole Data Set, and refuses what two readers could read differently. This scanner
-needs no octet again, holds none but those of headers and of the wanted values, and gives up where it cannot go on.
+`hsm_dicom.dataset.walk.walker` needs the whole Data Set, and refuses what two readers could read differently. This
+scanner needs no octet again, holds none but those of headers and of the wanted values, and gives up where it cannot go
+on.
 """
 
 from __future__ import annotations

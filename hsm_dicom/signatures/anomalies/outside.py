@@ -15,7 +15,6 @@ from functools import cached_property
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import Element
-from hsm_dicom.dataset.notes import KEPT_UNSIGNABLE
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     ITEM,
@@ -23,6 +22,7 @@ from hsm_dicom.dataset.tags import (
     ItemPath,
     never_signable,
 )
+from hsm_dicom.dataset.walk.notes import KEPT_UNSIGNABLE
 from hsm_dicom.signatures.anomalies.envelope import find_foreign_elements
 from hsm_dicom.signatures.anomalies.ignorable import is_ignorable, is_length_to_end
 from hsm_dicom.signatures.anomalies.record import Anomaly, AnomalyCode, Place, Weight, list_elements

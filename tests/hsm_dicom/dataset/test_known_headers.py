@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.dataset import DicomFile, MalformedDataSetError, known_headers
+from hsm_dicom.dataset import DicomFile, MalformedDataSetError
 from hsm_dicom.dataset.element import Element
+from hsm_dicom.dataset.walk import known_headers
 from tests.hsm_dicom.dataset.samples import KINDS, element, part10, sample
 
 

@@ -31,7 +31,7 @@ def test_streams_too_long_to_keep_are_made_again_and_are_the_same(
     path.write_bytes(sample(kind))
     expected = streamed(path)
     for kept in (0, 1, 3, 9):
-        monkeypatch.setattr("hsm_dicom.dataset.walker.KEPT_PIECES", kept)
+        monkeypatch.setattr("hsm_dicom.dataset.walk.walker.KEPT_PIECES", kept)
         assert streamed(path) == expected
         with DicomFile.open(path) as file:
             assert kept > 1 or any(element.pieces == () for element in file.main.elements)
@@ -43,16 +43,19 @@ def test_pixel_data_of_too_many_fragments_to_keep_is_not_taken_for_empty(
     path = tmp_path / "x.dcm"
     path.write_bytes(sample("rle-with-offset-table"))
     for kept in (50_000, 1):
-        monkeypatch.setattr("hsm_dicom.dataset.walker.KEPT_PIECES", kept)
+        monkeypatch.setattr("hsm_dicom.dataset.walk.walker.KEPT_PIECES", kept)
         with DicomFile.open(path) as file:
             assert compute_coverage(file.main, file.main.signable_tags).pixel_data is Share.COVERED
 
 
-def test_more_elements_than_any_object_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsm_dicom.dataset.walker.MAX_ELEMENTS", 4)
+@pytest.mark.parametrize("vr", ["LO", "OB", "SQ"])
+def test_more_elements_than_any_object_has_are_refused(
+    vr: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hsm_dicom.dataset.walk.walker.MAX_ELEMENTS", 4)
     path = tmp_path / "x.dcm"
     for count in (4, 5):
-        path.write_bytes(part10(b"".join(element(0x00100010 + n, "LO", b"") for n in range(count))))
+        path.write_bytes(part10(b"".join(element(0x00100010 + n, vr, b"") for n in range(count))))
         if count == 4:
             DicomFile.open(path).close()
             continue
@@ -61,7 +64,7 @@ def test_more_elements_than_any_object_has_are_refused(tmp_path: Path, monkeypat
 
 
 def test_more_signed_items_than_any_object_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsm_dicom.dataset.notes.MAX_SIGNED_ITEMS", 2)
+    monkeypatch.setattr("hsm_dicom.dataset.walk.notes.MAX_SIGNED_ITEMS", 2)
     path = tmp_path / "x.dcm"
     for count in (2, 3):
         path.write_bytes(part10(element(0x00081140, "SQ", item(element(0xFFFAFFFA, "SQ", b"")) * count)))
@@ -73,7 +76,7 @@ def test_more_signed_items_than_any_object_has_are_refused(tmp_path: Path, monke
 
 
 def test_more_pixel_data_than_any_object_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsm_dicom.dataset.notes.MAX_ENCAPSULATED", 2)
+    monkeypatch.setattr("hsm_dicom.dataset.walk.notes.MAX_ENCAPSULATED", 2)
     path = tmp_path / "x.dcm"
     pixels = element(0x7FE00010, "OB", item(b"") + item(b"data") + SEQUENCE_END, 0xFFFFFFFF)
     for count in (2, 3):

@@ -57,14 +57,14 @@ def test_files_are_flushed_at_the_same_time_and_none_takes_its_place_before(
     assert seen == [[]] * FILES + [["folder", *map(str, range(FILES))]]
 
 
-def test_the_disk_begins_with_all_files_before_the_first_is_flushed(
+def test_writing_starts_for_all_files_before_the_first_is_flushed(
     staged: list[StagedFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system that does not take the advice changes nothing."""
+    """An error of the advice has no effect."""
     flush, seen = os.fsync, []
 
     def advise(fd: int, *_: int) -> None:
-        seen.append(("begin", fd))
+        seen.append(("start", fd))
         raise OSError(22, "Invalid argument")
 
     def note(fd: int) -> None:
@@ -75,7 +75,7 @@ def test_the_disk_begins_with_all_files_before_the_first_is_flushed(
     monkeypatch.setattr(os, "posix_fadvise", advise)
     monkeypatch.setattr(os, "fsync", note)
     assert publish(staged) == [None] * FILES
-    assert seen[:FILES] == [("begin", file._fd) for file in staged]
+    assert seen[:FILES] == [("start", file._fd) for file in staged]
     assert sorted(seen[FILES:]) == sorted(("flush", file._fd) for file in staged)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hsm_dicom.dataset import DicomFile, DicomFileError, MalformedDataSetError
 from hsm_dicom.dataset.errors import NotDicomError, UnsupportedTransferSyntaxError
-from hsm_dicom.dataset.walker import MAX_DEPTH
+from hsm_dicom.dataset.walk.walker import MAX_DEPTH
 from tests.hsm_dicom.dataset.samples import ITEM_END, SEQUENCE_END, element, item, part10, sample
 
 NAME = element(0x00100010, "PN", b"Muster")

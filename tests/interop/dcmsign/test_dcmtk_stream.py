@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset import DicomFile
-from hsm_dicom.dataset.walker import MAX_DEPTH, Walker
+from hsm_dicom.dataset.walk.walker import MAX_DEPTH, Walker
 from hsm_dicom.signatures.dcmtk_stream import BUFFER, can_leave_out, feed_as_dcmtk
 from hsm_dicom.signatures.integrity import feed_mac_stream
 from hsm_dicom.signatures.mac import feed_own
